@@ -1,0 +1,74 @@
+"""The adapter contract: what a framework's file must give so that the server can serve its models.
+
+An adapter is one module with a ``load`` function, found by the entry point group ``mlship.adapters`` under the name
+of its model format. It loads or raises; readiness, threads, batching, codecs and validation belong to the server.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from mlship.protocol import messages
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Artifact:
+    """A model on disk, as found by looking at it (``server.find``): never by executing it.
+
+    ``path`` is what was given (file or folder), ``file`` the file that holds the model, ``format`` the model format
+    (an entry point name), ``variant`` how it is stored (pickle, joblib, skops, json, ubj, txt, cbm, onnx, python ...),
+    ``versions`` the library versions recorded in it, ``options`` what the user set (flags, model.schema.yaml).
+    """
+
+    path: pathlib.Path
+    file: pathlib.Path
+    format: str
+    variant: str
+    versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    options: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
+class Model(Protocol):
+    """A loaded model. Methods run on worker threads, never on the event loop; ``concurrent`` says how many at once."""
+
+    @property
+    def signature(self) -> messages.Signature: ...
+
+    @property
+    def platform(self) -> str:
+        """The OIP platform string: ``sklearn_pickle``, ``onnxruntime_onnx`` ..."""
+        ...
+
+    def infer(
+        self,
+        inputs: Mapping[str, messages.Array],
+        *,
+        outputs: Sequence[str],
+        parameters: Mapping[str, messages.Scalar],
+    ) -> Mapping[str, messages.Array]:
+        """Predict.
+
+        Args:
+            inputs: arrays by input name, already validated against ``signature`` (datatype cast, shape checked).
+                For ``signature.columns`` models that got columns: one array of shape (n,) per column.
+            outputs: the names wanted, a subset of the signature's outputs; empty: the default ones.
+            parameters: the request's own parameters that the server does not consume.
+
+        Returns:
+            Arrays by output name, in order. Raises ``errors.SpecError`` when the data is at fault,
+            ``errors.ModelError`` or anything else when the model is.
+        """
+        ...
+
+    def close(self) -> None:
+        """Free what the garbage collector does not (sessions, temporary folders). Called once."""
+        ...
+
+
+class Load(Protocol):
+    """The entry point's callable. Raises ``errors.ModelError`` (the artifact is at fault) or ``errors.SpecError``."""
+
+    def __call__(self, artifact: Artifact) -> Model: ...
