@@ -43,7 +43,7 @@ def datatype_of(dtype: np.dtype[Any]) -> str:
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class Tensor:
-    """A named array. ``data.shape`` is the tensor's shape; ``parameters`` are those of the wire, binary_data* removed."""
+    """A named array; ``data.shape`` is its shape. ``parameters`` are those of the wire without binary_data*."""
 
     name: str
     datatype: str

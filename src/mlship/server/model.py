@@ -72,3 +72,14 @@ class Load(Protocol):
     """The entry point's callable. Raises ``errors.ModelError`` (the artifact is at fault) or ``errors.SpecError``."""
 
     def __call__(self, artifact: Artifact) -> Model: ...
+
+
+class Exemplary(Protocol):
+    """A model that can name a plausible row of its own data: for the warm-up, the printed curl and the example route.
+
+    Optional: checked with ``hasattr``; without it a row is made from the signature.
+    """
+
+    def example(self) -> Mapping[str, messages.Array]:
+        """One row in the form ``Model.infer`` takes."""
+        ...
