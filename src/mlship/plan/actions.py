@@ -1,0 +1,96 @@
+"""What to do: the actions a plan asks of a backend. Each is a value that prints itself for the journal and the diff."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from mlship.plan import observed
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Probe:
+    """How readiness is asked for: HTTP GET of ``path`` (2xx is ready) or, with no path, whether a connection opens."""
+
+    path: str = ""
+    period: float = 1.0
+    timeout: float = 2.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Secret:
+    """A value that never prints itself."""
+
+    value: str = dataclasses.field(repr=False)
+
+    def __str__(self) -> str:
+        return "<redacted>"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ProcessSpec:
+    """A program to keep running.
+
+    ``argv`` and the values of ``env`` may hold Kubernetes' ``$(NAME)`` references: to ``env`` and to what the backend
+    provides: MLSHIP_HTTP_SOCKET, MLSHIP_GRPC_SOCKET (Unix socket paths), PORT (a free loopback port, when
+    ``needs_port``), MLSHIP_MODEL_PATH (the fetched artifact). ``$$(NAME)`` stays literal. ``python`` as argv[0] is the
+    interpreter mlship runs on.
+
+    ``start_deadline`` seconds from start to first readiness; ``stop_grace`` seconds from SIGTERM to SIGKILL.
+    """
+
+    argv: tuple[str, ...]
+    env: tuple[tuple[str, str | Secret], ...] = ()
+    cwd: str = ""
+    probe: Probe = Probe()
+    needs_port: bool = False
+    start_deadline: float = 120.0
+    stop_grace: float = 30.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class FetchArtifact:
+    """Bring the bytes of ``uri`` into the cache; again if it is there (``why`` says so)."""
+
+    uri: str
+    why: str = ""
+
+    def __str__(self) -> str:
+        return f"fetch {self.uri}" + (f" ({self.why})" if self.why else "")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class StartReplica:
+    """Start a replica and keep it running. ``model_path`` is the fetched artifact, empty for a custom container."""
+
+    id: observed.ReplicaId
+    spec: ProcessSpec
+    model_path: str = ""
+    digest: str = ""
+    why: str = ""
+
+    def __str__(self) -> str:
+        return f"start replica {self.id}" + (f" ({self.why})" if self.why else "")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class StopReplica:
+    """End a replica that no longer gets traffic and forget it. Stopping one that is gone is no error."""
+
+    id: observed.ReplicaId
+    why: str = ""
+
+    def __str__(self) -> str:
+        return f"stop replica {self.id}" + (f" ({self.why})" if self.why else "")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ForgetArtifact:
+    """The service no longer needs its artifact's record (the bytes stay in the cache until collected)."""
+
+    uri: str
+
+    def __str__(self) -> str:
+        return f"forget {self.uri}"
+
+
+Action = FetchArtifact | StartReplica | StopReplica | ForgetArtifact

@@ -1,0 +1,128 @@
+"""What is: the facts a backend and the gateway report about one service, the second argument of ``plan.reconcile``.
+
+Facts carry the time they were made at as Unix seconds; a fact that is not known is None, never 0 or False.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+
+
+@dataclasses.dataclass(frozen=True, slots=True, order=True)
+class ServiceKey:
+    """Identity of a service: what queues, backends and the gateway call it."""
+
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, order=True)
+class ReplicaId:
+    """Identity of a replica. ``revision`` is the short hash of what it runs, ``ordinal`` counts from 0."""
+
+    service: ServiceKey
+    revision: str
+    ordinal: int
+
+    def __str__(self) -> str:
+        return f"{self.service}-{self.revision}-{self.ordinal}"
+
+
+class Phase(enum.StrEnum):
+    """The eight states of a supervised process (diagram in ``backends/local/process.py``)."""
+
+    INITIAL = "initial"
+    STARTING = "starting"
+    RUNNING = "running"
+    TERMINATING = "terminating"
+    KILLING = "killing"
+    STOPPED = "stopped"
+    BACKOFF = "backoff"
+    EXITED = "exited"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Exit:
+    """How a process ended. ``code`` and ``signal`` are both None when it was not our child. ``last_line``: its log's."""
+
+    at: float
+    code: int | None = None
+    signal: int | None = None
+    last_line: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, order=True)
+class Endpoint:
+    """Where a replica answers: ``unix:/path`` or ``127.0.0.1:port``; ``grpc`` is empty when it speaks no gRPC."""
+
+    http: str
+    grpc: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Replica:
+    """A replica as found. ``ready``: it answered its readiness probe lately; ``message``: what the probe said if not.
+
+    ``since`` is when the phase was entered; ``restart_at`` when a back-off ends.
+    """
+
+    id: ReplicaId
+    phase: Phase
+    since: float
+    ready: bool = False
+    endpoint: Endpoint | None = None
+    pid: int | None = None
+    restarts: int = 0
+    last_exit: Exit | None = None
+    restart_at: float | None = None
+    message: str = ""
+
+
+class ArtifactState(enum.StrEnum):
+    FETCHING = "fetching"
+    READY = "ready"
+    FAILED = "failed"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Artifact:
+    """The model's bytes as found. ``stale``: the source has changed since they were fetched.
+
+    A READY artifact that is being fetched again stays READY with its old digest until the new bytes are complete;
+    a re-fetch that fails keeps it READY and fills ``error``.
+    """
+
+    uri: str
+    state: ArtifactState
+    digest: str = ""
+    path: str = ""
+    size: int = 0
+    done: int = 0
+    total: int | None = None
+    stale: bool = False
+    error: str = ""
+    reason: str = ""
+    retry_at: float | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Gateway:
+    """The gateway as found. ``applied``: the endpoints that it is known to route to for this service by now."""
+
+    running: bool = False
+    url: str = ""
+    applied: frozenset[Endpoint] = frozenset()
+    message: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Observed:
+    """All facts about one service."""
+
+    replicas: tuple[Replica, ...] = ()
+    artifact: Artifact | None = None
+    gateway: Gateway = Gateway()

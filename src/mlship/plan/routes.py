@@ -1,0 +1,58 @@
+"""How traffic flows: the route of each service and the table the gateway publishes. Pure.
+
+A plan gives the route of its own service; ``assemble`` puts the routes of all services into one table and settles
+what only the whole can say: who owns a bare model name that two namespaces use, and what the default route is.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+
+from mlship.plan import observed
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Split:
+    """A revision's share of a service's traffic. Weights of a route sum to 100."""
+
+    revision: str
+    weight: int
+    endpoints: tuple[observed.Endpoint, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ServiceRoute:
+    """One service's traffic. No splits: answer 503 with ``message``, which says why and what to do.
+
+    ``created`` orders services that claim the same bare name: the older keeps it.
+    ``timeout`` is the whole request's, in seconds.
+    """
+
+    service: observed.ServiceKey
+    created: str
+    timeout: float
+    splits: tuple[Split, ...] = ()
+    message: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RouteTable:
+    """What the gateway shall carry. ``names``: bare model name -> service; ``default``: the only service, if so."""
+
+    services: tuple[ServiceRoute, ...] = ()
+    names: tuple[tuple[str, observed.ServiceKey], ...] = ()
+    default: observed.ServiceKey | None = None
+
+
+def assemble(routes: Iterable[ServiceRoute]) -> RouteTable:
+    """The table of all routes, independent of their order."""
+    services = tuple(sorted(routes, key=lambda route: route.service))
+    owners: dict[str, ServiceRoute] = {}
+    for route in services:
+        held = owners.get(route.service.name)
+        if held is None or (route.created, route.service) < (held.created, held.service):
+            owners[route.service.name] = route
+    names = tuple((name, owners[name].service) for name in sorted(owners))
+    default = services[0].service if len(services) == 1 else None
+    return RouteTable(services=services, names=names, default=default)
