@@ -92,6 +92,7 @@ class InferResponse:
 class TensorSpec:
     """What a model says of one input or output. A dimension of -1 is free; the first is the batch where there is one.
 
+    An empty ``datatype`` takes numbers as well as strings (a column of which nothing is known): the array comes as sent.
     ``content_type`` is MLServer's hint (np, pd, str ...); ``optional`` inputs may be left out.
     """
 

@@ -2,6 +2,13 @@
 
 An adapter is one module with a ``load`` function, found by the entry point group ``mlship.adapters`` under the name
 of its model format. It loads or raises; readiness, threads, batching, codecs and validation belong to the server.
+
+Attributes that a model may have besides ``Model``'s, each read once after loading with ``getattr``:
+
+    concurrent: int = 1       so many ``infer`` calls may run at the same time on different threads
+    is_async: bool = False    ``infer`` returns at once, with a coroutine that the server awaits on a loop of its own
+                              (never the one that serves); its result and its errors are those of ``infer``
+    example()                 see ``Exemplary``
 """
 
 from __future__ import annotations
