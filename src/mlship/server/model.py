@@ -9,6 +9,7 @@ Attributes that a model may have besides ``Model``'s, each read once after loadi
     is_async: bool = False    ``infer`` returns at once, with a coroutine that the server awaits on a loop of its own
                               (never the one that serves); its result and its errors are those of ``infer``
     example()                 see ``Exemplary``
+    parameters                see ``Parametrised``
 """
 
 from __future__ import annotations
@@ -89,4 +90,16 @@ class Exemplary(Protocol):
 
     def example(self) -> Mapping[str, messages.Array]:
         """One row in the form ``Model.infer`` takes."""
+        ...
+
+
+class Parametrised(Protocol):
+    """A model whose answer the caller may steer with request parameters.
+
+    Optional: a model without it takes none, and a request that sends one is refused.
+    """
+
+    @property
+    def parameters(self) -> Mapping[str, type] | None:
+        """The parameters taken, by name, with the type each value must have; None: the model judges them itself."""
         ...

@@ -1,0 +1,230 @@
+"""Where model code runs: worker threads, and one private event loop for models whose ``infer`` gives a coroutine.
+
+The server's event loop never runs model code. A ``Runner`` takes a call and later hands its result to ``done``, in
+the server loop's thread, exactly once; whatever the model's code raises, ``SystemExit`` included, is part of the
+result. Threads are daemons: code that never returns cannot keep the process from ending after its drain time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import inspect
+import queue
+import threading
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Protocol, cast
+
+from mlship.protocol import messages
+from mlship.server import model as contract
+
+THREAD_PREFIX = "mlship-worker"
+# Coroutines of one model that may be under way at once; they mostly wait for something else.
+ASYNC_SLOTS = 64
+
+Outputs = Mapping[str, messages.Array]
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class Call:
+    """One ``Model.infer``. ``abandoned`` is set when nobody waits any more: a call not yet begun is then left out."""
+
+    inputs: Mapping[str, messages.Array]
+    outputs: Sequence[str] = ()
+    parameters: Mapping[str, messages.Scalar] = dataclasses.field(default_factory=dict)
+    abandoned: bool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class Result:
+    """How a call ended: outputs or error (neither when it was abandoned before it began), and its nanoseconds."""
+
+    outputs: Outputs | None = None
+    error: BaseException | None = None
+    nanoseconds: int = 0
+
+
+Done = Callable[[Result], None]
+
+
+class Runner(Protocol):
+    """Runs calls of one model off the server's event loop."""
+
+    @property
+    def slots(self) -> int:
+        """How many calls may be under way at once."""
+        ...
+
+    def start(self, call: Call, done: Done) -> None:
+        """Begin; ``done`` is called in the server loop's thread. To be called from that thread."""
+        ...
+
+
+class Workers:
+    """A fixed set of threads that run jobs in the order they came. The jobs waiting are bounded by who submits them."""
+
+    def __init__(self, threads: int) -> None:
+        self.size = threads
+        self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._threads = [
+            threading.Thread(target=self._work, name=f"{THREAD_PREFIX}-{number}", daemon=True)
+            for number in range(threads)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def _work(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            job()
+
+    def submit(self, job: Callable[[], None]) -> None:
+        """Queue ``job``, which must not raise."""
+        self._jobs.put(job)
+
+    async def call(self, function: Callable[[], Any]) -> Any:
+        """Run ``function`` on a worker and return or raise what it does; a cancelled caller leaves it running."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Any] = loop.create_future()
+        self.submit(lambda: _settle(loop, future, function))
+        return await future
+
+    def close(self, seconds: float) -> bool:
+        """Let the threads end after the jobs already queued; whether all did within ``seconds``."""
+        for _ in self._threads:
+            self._jobs.put(None)
+        deadline = time.monotonic() + seconds
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        return not any(thread.is_alive() for thread in self._threads)
+
+
+def _settle(loop: asyncio.AbstractEventLoop, future: asyncio.Future[Any], function: Callable[[], Any]) -> None:
+    value, error = None, None
+    try:
+        value = function()
+    except BaseException as caught:  # noqa: BLE001 - it travels to whoever waits
+        error = caught
+    _tell(loop, lambda: _resolve(future, value, error))
+
+
+def _resolve(future: asyncio.Future[Any], value: Any, error: BaseException | None) -> None:
+    if future.done():
+        return
+    if error is None:
+        future.set_result(value)
+    elif isinstance(error, StopIteration | SystemExit | KeyboardInterrupt):
+        # A future refuses the first, and the others would end the server's loop.
+        future.set_exception(RuntimeError(f"model code raised {error!r}"))
+    else:
+        future.set_exception(error)
+
+
+def _tell(loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> None:
+    try:
+        loop.call_soon_threadsafe(callback)
+    except RuntimeError:
+        if not loop.is_closed():
+            raise
+        # The server has ended while model code ran on: nobody waits for this result.
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ThreadRunner:
+    """Runs a plain model on the workers."""
+
+    model: contract.Model
+    workers: Workers
+    loop: asyncio.AbstractEventLoop
+    slots: int
+
+    def start(self, call: Call, done: Done) -> None:
+        self.workers.submit(lambda: self._run(call, done))
+
+    def _run(self, call: Call, done: Done) -> None:
+        result = Result() if call.abandoned else self._infer(call)
+        _tell(self.loop, lambda: done(result))
+
+    def _infer(self, call: Call) -> Result:
+        begun = time.perf_counter_ns()
+        try:
+            outputs = self.model.infer(call.inputs, outputs=call.outputs, parameters=call.parameters)
+        except BaseException as error:  # noqa: BLE001 - it travels to whoever waits
+            return Result(error=error, nanoseconds=time.perf_counter_ns() - begun)
+        return Result(outputs=outputs, nanoseconds=time.perf_counter_ns() - begun)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class LoopRunner:
+    """Runs a coroutine model on the private loop."""
+
+    model: contract.Model
+    private: PrivateLoop
+    loop: asyncio.AbstractEventLoop
+    slots: int
+
+    def start(self, call: Call, done: Done) -> None:
+        self.private.submit(self._run(call, done))
+
+    async def _run(self, call: Call, done: Done) -> None:
+        result = Result() if call.abandoned else await self._infer(call)
+        _tell(self.loop, lambda: done(result))
+
+    async def _infer(self, call: Call) -> Result:
+        begun = time.perf_counter_ns()
+        infer = cast("Callable[..., Awaitable[Outputs]]", self.model.infer)
+        try:
+            outputs = await infer(call.inputs, outputs=call.outputs, parameters=call.parameters)
+        except BaseException as error:  # noqa: BLE001 - it travels to whoever waits
+            return Result(error=error, nanoseconds=time.perf_counter_ns() - begun)
+        return Result(outputs=outputs, nanoseconds=time.perf_counter_ns() - begun)
+
+
+class PrivateLoop:
+    """One thread with an event loop of its own, started when the first coroutine model is loaded."""
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+
+    def submit(self, coroutine: Any) -> None:
+        """Run ``coroutine`` there; it must not raise."""
+        asyncio.run_coroutine_threadsafe(coroutine, self._running())
+
+    def run(self, coroutine: Any) -> Any:
+        """Run ``coroutine`` there and wait for its result: for worker threads, at warm-up."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self._running()).result()
+
+    def _running(self) -> asyncio.AbstractEventLoop:
+        if self._loop is None:
+            self._loop = asyncio.new_event_loop()
+            self._thread = threading.Thread(
+                target=self._loop.run_forever, name=f"{THREAD_PREFIX}-coroutines", daemon=True
+            )
+            self._thread.start()
+        return self._loop
+
+    def close(self, seconds: float) -> bool:
+        """Stop the loop; whether its thread ended within ``seconds``."""
+        if self._loop is None or self._thread is None:
+            return True
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(seconds)
+        if self._thread.is_alive():
+            return False
+        self._loop.close()
+        return True
+
+
+def is_coroutine(model: contract.Model) -> bool:
+    """Whether the model's ``infer`` gives a coroutine."""
+    return bool(getattr(model, "is_async", False)) or inspect.iscoroutinefunction(model.infer)
+
+
+def runner(model: contract.Model, *, workers: Workers, private: PrivateLoop, loop: asyncio.AbstractEventLoop) -> Runner:
+    """The runner that fits ``model``, decided once when it is loaded."""
+    if is_coroutine(model):
+        slots = getattr(model, "concurrent", ASYNC_SLOTS)
+        return LoopRunner(model=model, private=private, loop=loop, slots=max(1, slots))
+    slots = min(workers.size, getattr(model, "concurrent", 1))
+    return ThreadRunner(model=model, workers=workers, loop=loop, slots=max(1, slots))
