@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import email.message
+import os
 import pathlib
 import re
 import urllib.parse
@@ -24,6 +25,7 @@ from mlship.storage import backoff, cache, files, http, identity, limits, locks,
 
 # A suffix that says something; the ".0" of a version number is none.
 _SUFFIX = re.compile(r".\.[A-Za-z][A-Za-z0-9]{0,15}\Z")
+_PATIENCE = 600.0  # at least as long as the last bytes of a large file may take to reach the disk
 _CODED_ANYWAY = (".gz", ".tgz", ".bz2", ".tbz2", ".xz", ".txz", ".zip")
 
 
@@ -63,19 +65,23 @@ def download(
     lock = partial.lock_of(store, key)
     waiting = locks.held(
         lock,
-        patience=bounds.attempts * (bounds.read_seconds + backoff.CAP),
-        pulse=lambda: partial.size_of(store, key),
+        patience=max(_PATIENCE, bounds.attempts * (bounds.read_seconds + backoff.CAP)),
+        pulse=lambda: partial.pulse_of(store, key),
         check=meter.check,
         clock=pace.clock,
         sleep=pace.sleep,
     )
     with files.into_cache(store.root), waiting:
-        with partial.Partial(store, key) as part:
-            done = _Download(address, part, store=store, bounds=bounds, meter=meter, pace=pace).run()
-            if isinstance(done, Downloaded):
-                part.take(target)
-        yield done
-        lock.unlink(missing_ok=True)
+        meter.beat(lambda: os.utime(lock))
+        try:
+            with partial.Partial(store, key) as part:
+                done = _Download(address, part, store=store, bounds=bounds, meter=meter, pace=pace).run()
+                if isinstance(done, Downloaded):
+                    part.take(target)
+            yield done
+        finally:
+            meter.beat(lambda: None)
+            lock.unlink(missing_ok=True)
 
 
 class _Download:

@@ -70,7 +70,7 @@ class Client:
         auth = _login(address)
         for _ in range(self._bounds.max_redirects + 1):
             request = self._request(method, url, headers)
-            response = self._client.send(request, stream=True, auth=auth)
+            response = self._send(request, auth)
             try:
                 if response.status_code not in _REDIRECTS:
                     _judge(response, address)
@@ -92,6 +92,14 @@ class Client:
             return self._client.build_request(method, url, headers={**headers, "Accept-Encoding": "identity"})
         except (httpx.InvalidURL, ValueError) as error:
             raise errors.SpecError(f"{uri.redact(url)} is no valid address.", hint="Check the URL.") from error
+
+    def _send(self, request: httpx.Request, auth: tuple[str, str] | None) -> httpx.Response:
+        try:
+            return self._client.send(request, stream=True, auth=auth)
+        except httpx.InvalidURL as error:  # httpx reads where a redirect leads even when it is not to follow it
+            raise errors.SpecError(
+                f"{uri.redact(str(request.url))} redirects to no http(s) address.", hint="Name the file itself."
+            ) from error
 
     def _patience(self, error: httpx.TimeoutException) -> float:
         connecting = isinstance(error, httpx.ConnectTimeout)

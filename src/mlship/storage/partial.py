@@ -34,6 +34,7 @@ class Partial:
         self.about: identity.Identity | None = None
         self.offset = 0
         self._file = -1
+        self._taken = False
         self._digest = hashlib.sha256()
 
     def __enter__(self) -> Self:
@@ -47,9 +48,11 @@ class Partial:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        os.close(self._file)
-        if not self.offset or not (self.about and self.about.validator):
-            self.drop()
+        try:
+            if not self._taken and not (self.offset and self.about and self.about.validator):
+                self.drop()
+        finally:
+            os.close(self._file)
 
     @property
     def hexadecimal(self) -> str:
@@ -107,6 +110,7 @@ class Partial:
         """Move the finished bytes to ``target`` on the same disk."""
         with files.into_cache(self._root):
             self.data.rename(target)
+            self._taken = True
             self._facts.unlink(missing_ok=True)
 
     def _read_facts(self) -> identity.Identity | None:
@@ -132,10 +136,10 @@ def lock_of(store: cache.Cache, key: str) -> pathlib.Path:
     return store.partial / f"{key}.lock"
 
 
-def size_of(store: cache.Cache, key: str) -> int:
-    """Bytes on disk, for a waiting process that wants to see whether the holder makes progress."""
+def pulse_of(store: cache.Cache, key: str) -> int:
+    """A number that changes while the holder of the lock works, for those who wait for it; -1 when there is none."""
     try:
-        return (store.partial / f"{key}.data").stat().st_size
+        return lock_of(store, key).stat().st_mtime_ns
     except OSError:
         return -1
 

@@ -38,6 +38,7 @@ class Meter:
         every: float = 0.1,
     ) -> None:
         self._report = report
+        self._sign: Callable[[], None] = lambda: None
         self._cancelled = cancelled
         self._clock = clock
         self._every = every
@@ -46,6 +47,10 @@ class Meter:
         self._done = 0
         self._from = 0
         self._began = self._last = clock()
+
+    def beat(self, sign: Callable[[], None]) -> None:
+        """Call ``sign`` with every report from now on: a sign of life for those who wait for this fetch."""
+        self._sign = sign
 
     def start(self, phase: Phase, total: int | None, *, done: int = 0) -> None:
         """Begin a phase; ``done`` bytes were there before. Raises like ``check``."""
@@ -73,6 +78,7 @@ class Meter:
 
     def _emit(self, now: float) -> None:
         self._last = now
+        self._sign()
         elapsed = now - self._began
         rate = (self._done - self._from) / elapsed if elapsed > 0 else 0.0
         self._report(Progress(self._done, self._total, rate, self._phase))

@@ -2,8 +2,9 @@
 
 Symbolic links are followed as long as they stay inside the folder; what they name is then part of the list as if it
 lay there. Everything that is neither file nor folder is refused. Folders called ``__pycache__`` do not count: Python
-writes them where it imports from, as root even into read-only folders, and they are no part of a model. ``scan`` serves local sources (before a copy) and
-unpacked archives (after unpacking) alike, so that both obey one set of rules.
+writes them where it imports from, as root even into read-only folders, and they are no part of a model.
+
+``scan`` serves local sources (before a copy) and unpacked archives (after unpacking) alike: one set of rules.
 """
 
 from __future__ import annotations

@@ -30,6 +30,7 @@ _CHECKSUM = re.compile(r"sha256=([0-9a-fA-F]{64})\Z")
 _VOLUME = re.compile(r"[a-z0-9]([a-z0-9.\-]{0,251}[a-z0-9])?\Z")
 _BARE_CHECKSUM = re.compile(r"#(sha\d+[=:].*)\Z", re.IGNORECASE | re.DOTALL)
 _HEX = re.compile(r"[0-9a-fA-F]*\Z")
+_SECRET = re.compile(r"[^/]+(?=@)|(?<=\?).+", re.DOTALL)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -184,10 +185,8 @@ def _redact(query: str) -> str:
 
 
 def _quote(text: str) -> str:
-    """Foreign text for a message: without what could be a password, escaped, capped."""
-    if "@" in text and "://" in text:
-        text = redact(text)
-    return repr(text[:200])
+    """Foreign text for a message: without what could be a password or a signature, escaped, capped."""
+    return repr(_SECRET.sub("***", text)[:200])
 
 
 def _hint() -> str:
