@@ -93,8 +93,8 @@ def _lz4(raw: BinaryIO) -> BinaryIO:
 
 
 _OPEN: dict[str, Callable[[BinaryIO], BinaryIO]] = {
-    "gzip": lambda raw: cast(BinaryIO, gzip.GzipFile(fileobj=raw)),  # noqa: SIM115  # Reader closes it
-    "bz2": lambda raw: cast(BinaryIO, bz2.BZ2File(raw)),  # noqa: SIM115  # Reader closes it
+    "gzip": lambda raw: cast(BinaryIO, gzip.GzipFile(fileobj=raw)),
+    "bz2": lambda raw: cast(BinaryIO, bz2.BZ2File(raw)),
     "xz": lambda raw: cast(BinaryIO, lzma.LZMAFile(raw)),
     "lzma": lambda raw: cast(BinaryIO, lzma.LZMAFile(raw)),
     "zlib": lambda raw: cast(BinaryIO, io.BufferedReader(_Zlib(raw), _CHUNK)),

@@ -280,9 +280,9 @@ _RECOGNISERS: tuple[Callable[[Look], Verdict], ...] = (
     _python,
     _zip,
     _pickle,
-    _xgboost,
     _lightgbm,
     _catboost,
+    _xgboost,
     _unserved,
     _onnx,
 )
