@@ -205,15 +205,27 @@ class PrivateLoop:
         return self._loop
 
     def close(self, seconds: float) -> bool:
-        """Stop the loop; whether its thread ended within ``seconds``."""
+        """Cancel what still runs and stop the loop; whether its thread ended within ``seconds``."""
         if self._loop is None or self._thread is None:
             return True
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        ending = asyncio.run_coroutine_threadsafe(_cancel_others(), self._loop)
+        ending.add_done_callback(lambda _: self._stop())
         self._thread.join(seconds)
         if self._thread.is_alive():
             return False
         self._loop.close()
         return True
+
+    def _stop(self) -> None:
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+
+
+async def _cancel_others() -> None:
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
 
 
 def is_coroutine(model: contract.Model) -> bool:

@@ -1,0 +1,138 @@
+"""From a source on disk to a model that has answered once: look at it, find its adapter, load, warm up.
+
+Runs on the loader's thread, never on the event loop. Adapters are found by entry point, so that a framework is
+imported only when a model needs it. A model that fails its warm-up is not loaded: better known now than by the first
+caller. Called by ``repository``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import logging
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any, cast
+
+from mlship import errors
+from mlship.server import example, find, logs, worker
+from mlship.server import model as contract
+
+ADAPTERS = "mlship.adapters"
+LOG = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Source:
+    """Where a version of a model comes from. ``format`` empty: found by looking; ``options`` go to the adapter."""
+
+    name: str
+    version: str
+    path: pathlib.Path
+    format: str = ""
+    options: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        """How messages name it."""
+        return f'model "{self.name}" version {self.version}'
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class Loaded:
+    """A model that works, and its example row if it has one."""
+
+    model: contract.Model
+    example: example.Example | None
+
+
+Load = Callable[[Source], contract.Model]
+RunCoroutine = Callable[[Any], Any]
+
+
+def from_disk(source: Source) -> contract.Model:
+    """Look at the artifact and let its adapter load it.
+
+    Raises:
+        SpecError, ModelError: as the adapter says, or because there is no adapter.
+    """
+    artifact = find.inspect(source.path, format=source.format, options=source.options)
+    LOG.info("model found", extra=logs.fields(model=source.name, format=artifact.format, file=str(artifact.file)))
+    return adapter(artifact.format)(artifact)
+
+
+def adapter(name: str) -> contract.Load:
+    """The adapter of a model format, imported now."""
+    found = importlib.metadata.entry_points(group=ADAPTERS, name=name)
+    if not found:
+        have = sorted({entry.name for entry in importlib.metadata.entry_points(group=ADAPTERS)})
+        raise errors.SpecError(f'no adapter for the model format "{name}" is installed; there are {", ".join(have)}.')
+    try:
+        return cast("contract.Load", next(iter(found)).load())
+    except ImportError as error:
+        raise _missing(name, error) from error
+
+
+def _missing(name: str, error: ImportError) -> errors.ModelError:
+    return errors.ModelError(
+        f'the adapter for "{name}" cannot be imported: {logs.one_line(str(error), limit=300)}.',
+        hint=f"Install what it needs: pip install 'mlship[{name}]'.",
+    )
+
+
+def load(source: Source, *, open_model: Load, run_coroutine: RunCoroutine) -> Loaded:
+    """Open the model and let it answer its example row.
+
+    Raises:
+        MlshipError: why it cannot be served; foreign errors are translated, with the cause kept.
+    """
+    model = _open(source, open_model)
+    try:
+        row = _example(source, model)
+        if row is not None:
+            _warm_up(source, model, row, run_coroutine)
+    except BaseException:
+        model.close()
+        raise
+    return Loaded(model=model, example=row)
+
+
+def _open(source: Source, open_model: Load) -> contract.Model:
+    try:
+        return open_model(source)
+    except errors.MlshipError:
+        raise
+    except ImportError as error:
+        raise errors.ModelError(
+            f"{source.label} needs a module that is not installed: {_said(error)}.",
+            hint=f"Install it: pip install {error.name or 'the module'}.",
+        ) from error
+    except (Exception, SystemExit) as error:
+        raise errors.ModelError(f"{source.label} could not be loaded: {_said(error)}.") from error
+
+
+def _example(source: Source, model: contract.Model) -> example.Example | None:
+    try:
+        return example.of(model)
+    except Exception as error:
+        raise errors.ModelError(f"{source.label} failed to name an example row: {_said(error)}.") from error
+
+
+def _warm_up(source: Source, model: contract.Model, row: example.Example, run_coroutine: RunCoroutine) -> None:
+    try:
+        answer: Any = model.infer(row.inputs, outputs=(), parameters={})
+        if worker.is_coroutine(model):
+            run_coroutine(answer)
+    except errors.SpecError as error:
+        # A row made of zeros may be one that this model rightly refuses; its own row may not.
+        if row.genuine:
+            raise errors.ModelError(f"{source.label} refused its own example row: {_said(error)}.") from error
+        LOG.warning("warm-up row refused", extra=logs.fields(model=source.name, error=_said(error)))
+    except (Exception, SystemExit) as error:
+        raise errors.ModelError(f"{source.label} failed its warm-up inference: {_said(error)}.") from error
+
+
+def _said(error: BaseException) -> str:
+    if isinstance(error, errors.MlshipError):
+        return logs.one_line(str(error), limit=400).rstrip(".")
+    return logs.one_line(f"{type(error).__name__}: {error}", limit=300).rstrip(".")

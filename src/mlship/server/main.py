@@ -1,0 +1,254 @@
+"""Flags to a running model server: the program that the control plane starts, and what ``mlship serve`` runs.
+
+Sockets first, so that a place taken is said at once and liveness answers while the model loads; then the model, on
+its own thread; then readiness. SIGTERM or SIGINT: readiness off, no new connections, what is under way is finished
+within the drain time; a second signal cuts that short.
+
+Exit codes: 0 after a signal, 64 wrong flags, 65 the model cannot be loaded (trying again will not help), 69 a port or
+socket is not to be had, 70 a fault of the server itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import enum
+import functools
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+
+from mlship import aio, errors
+from mlship.server import (
+    folder,
+    grpc_api,
+    http_server,
+    infer,
+    listen,
+    loading,
+    logs,
+    machinery,
+    metrics,
+    repository,
+    rest_api,
+    settings,
+    worker,
+)
+
+LOG = logging.getLogger("mlship.server")
+_THREADS_END_SECONDS = 2.0
+
+
+class Exit(enum.IntEnum):
+    """sysexits.h, as far as they fit."""
+
+    OK = 0
+    USAGE = 64
+    MODEL = 65
+    UNAVAILABLE = 69
+    INTERNAL = 70
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line."""
+    try:
+        chosen = settings.parse(sys.argv[1:] if arguments is None else arguments)
+    except errors.SpecError as error:
+        sys.stderr.write(f"{error}\n")
+        return Exit.USAGE
+    return run(chosen)
+
+
+def run(chosen: settings.Settings) -> int:
+    """Serve until a signal or a failure; the exit code. The last log line of a failure has its cause and its hint."""
+    logs.configure(form=chosen.log_format, level=chosen.log_level)
+    try:
+        chosen.check()
+        failure = aio.run(_serve(chosen))
+    except errors.MlshipError as error:
+        failure = error
+    except Exception:
+        LOG.critical("server failed", exc_info=True)
+        return Exit.INTERNAL
+    if failure is None:
+        return Exit.OK
+    code = Exit.UNAVAILABLE if isinstance(failure, _Unavailable) else Exit.MODEL
+    event = "cannot listen" if code is Exit.UNAVAILABLE else "model not loaded"
+    extra = logs.fields(error=failure.message, hint=failure.hint, reason=failure.reason.value, code=int(code))
+    LOG.error(event, extra=extra)
+    return code
+
+
+class _Unavailable(errors.BackendError):
+    """A place to listen that is not to be had."""
+
+
+@contextlib.contextmanager
+def _listening() -> Iterator[None]:
+    try:
+        yield
+    except errors.BackendError as error:
+        raise _Unavailable(error.message, hint=error.hint) from error
+
+
+async def _serve(chosen: settings.Settings) -> errors.MlshipError | None:
+    """Serve until a signal; the failure of the one model, when that is why it ended."""
+    with _listening():
+        listener = listen.unix(chosen.http_socket) if chosen.http_socket else listen.tcp(chosen.host, chosen.port)
+    engine = machinery.Machinery.start(chosen.workers)
+    try:
+        return await _Server(chosen, engine, listener).run()
+    finally:
+        listener.close()
+        if chosen.http_socket is not None:
+            chosen.http_socket.unlink(missing_ok=True)
+        engine.close(_THREADS_END_SECONDS)
+
+
+class _Server:
+    """The parts of one server and the order of their beginning and end."""
+
+    def __init__(self, chosen: settings.Settings, engine: machinery.Machinery, listener: socket.socket) -> None:
+        self._settings = chosen
+        self._listener = listener
+        counters = metrics.Metrics(self._queues)
+        self._models = repository.Repository(
+            engine,
+            queue_size=chosen.queue_size,
+            drain_seconds=chosen.drain_seconds,
+            discover=functools.partial(_discover, chosen),
+            observer=counters,
+        )
+        inference = infer.Inference(self._models, request_timeout=chosen.request_timeout, counters=counters)
+        app = rest_api.App(inference, max_body_bytes=chosen.max_body_bytes)
+        self._http = http_server.HttpServer(app, listener, drain_seconds=chosen.drain_seconds)
+        self._grpc = grpc_api.server(grpc_api.Service(inference=inference, max_bytes=chosen.max_body_bytes))
+        self._stop = asyncio.Event()
+        self._now = asyncio.Event()
+
+    def _queues(self) -> list[metrics.Queue]:
+        return [(name, queue.waiting, queue.running) for name, queue in self._models.queues()]
+
+    async def run(self) -> errors.MlshipError | None:
+        """Serve until a signal or until the one model cannot be loaded."""
+        for source in _discover(self._settings):
+            self._models.register(source)
+        grpc_at = await self._start_grpc()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._signalled)
+        async with aio.tasks(_log_failure) as tasks:
+            serving = tasks.start(self._http.run(), name="http")
+            await self._http.up.wait()
+            LOG.info("listening", extra=logs.fields(http=_address(self._listener), grpc=grpc_at, pid=os.getpid()))
+            load = tasks.start(self._load(), name="load")
+            stopping = tasks.start(self._stop.wait(), name="stop")
+            await asyncio.wait([load, stopping, serving], return_when=asyncio.FIRST_COMPLETED)
+            failure = load.result() if load.done() else None
+            if failure is None:
+                await asyncio.wait([stopping, serving], return_when=asyncio.FIRST_COMPLETED)
+            if serving.done():
+                serving.result()
+            await self._drain(serving)
+            return failure
+
+    def _signalled(self) -> None:
+        if self._stop.is_set():
+            self._now.set()
+        self._stop.set()
+
+    async def _load(self) -> errors.MlshipError | None:
+        failures = await self._models.load_all()
+        if self._settings.source is not None:
+            return failures[0] if failures else None
+        for failure in failures:
+            extra = logs.fields(error=failure.message, hint=failure.hint, reason=failure.reason.value)
+            LOG.error("model not loaded", extra=extra)
+        return None
+
+    async def _start_grpc(self) -> str:
+        """Start gRPC where the settings want it; the addresses, for the log."""
+        addresses = []
+        if (path := self._settings.grpc_socket) is not None:
+            with _listening():
+                listen.clear(path)
+            self._bind_grpc(f"unix:{path}")
+            addresses.append(f"unix:{path}")
+        if (port := self._settings.grpc_port) is not None:
+            with _listening():
+                # grpc's own refusal says neither why nor who.
+                probe = listen.tcp(self._settings.host, port)
+            port = probe.getsockname()[1]
+            probe.close()
+            host = f"[{self._settings.host}]" if ":" in self._settings.host else self._settings.host
+            self._bind_grpc(f"{host}:{port}")
+            addresses.append(f"{host}:{port}")
+        if addresses:
+            await self._grpc.start()
+        return " ".join(addresses)
+
+    def _bind_grpc(self, address: str) -> None:
+        mask = os.umask(0o177)
+        try:
+            self._grpc.add_insecure_port(address)
+        except RuntimeError as error:
+            raise _Unavailable(
+                f"cannot listen on {address} for gRPC: {logs.one_line(str(error), limit=300)}."
+            ) from error
+        finally:
+            os.umask(mask)
+
+    async def _drain(self, serving: asyncio.Task[None]) -> None:
+        """Readiness off, no new connections, finish what is under way, at most so long."""
+        LOG.info("draining", extra=logs.fields(seconds=self._settings.drain_seconds))
+        self._models.drain("the server is shutting down")
+        async with aio.tasks(_log_failure) as tasks:
+            end = tasks.start(self._end(serving), name="end")
+            now = tasks.start(self._now.wait(), name="now")
+            await asyncio.wait([end, now], return_when=asyncio.FIRST_COMPLETED)
+
+    async def _end(self, serving: asyncio.Task[None]) -> None:
+        self._http.stop()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._grpc.stop(self._settings.drain_seconds))
+            group.create_task(_finished(serving))
+        await self._models.close()
+
+
+async def _finished(task: asyncio.Task[None]) -> None:
+    await asyncio.wait([task])
+
+
+def _discover(chosen: settings.Settings) -> list[loading.Source]:
+    if chosen.model_repository is not None:
+        return folder.scan(chosen.model_repository, model_format=chosen.model_format, options=chosen.model_options)
+    source = chosen.source
+    return [source] if source is not None else []
+
+
+def _address(listener: socket.socket) -> str:
+    if listener.family == socket.AF_UNIX:
+        return f"unix:{listener.getsockname()}"
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _log_failure(task: str, error: BaseException) -> None:
+    LOG.error("task failed", exc_info=error, extra=logs.fields(task=task))
+
+
+def _exit(code: int) -> None:
+    """End the process, even where model code still runs on a thread that cannot be stopped."""
+    logging.shutdown()
+    if any(thread.name.startswith(worker.THREAD_PREFIX) for thread in threading.enumerate()):
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    _exit(main())

@@ -1,0 +1,354 @@
+"""The models of this server by name and version, and their states: the sole owner of readiness.
+
+    UNAVAILABLE --load--> LOADING --ok--> READY --unload--> UNLOADING --drained--> UNAVAILABLE
+                             |failed                           (a READY model that is loaded again stays READY
+                             v                                  until the new one has answered its warm-up)
+                        UNAVAILABLE + reason
+
+Adapters load or raise; nobody else writes a state. The highest version of a name is its default. States and reasons
+are those of Triton's repository index. All methods belong to the event loop's thread; loading runs on the loader's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import enum
+import functools
+import logging
+import time
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from typing import Any, Protocol, TypeVar
+
+from mlship import aio, errors
+from mlship.protocol import messages
+from mlship.server import batcher, example, loading, logs, machinery, refusals, statistics, worker
+from mlship.server import model as contract
+
+LOG = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+class State(enum.StrEnum):
+    """Triton's model states."""
+
+    UNAVAILABLE = "UNAVAILABLE"
+    LOADING = "LOADING"
+    READY = "READY"
+    UNLOADING = "UNLOADING"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class Served:
+    """A model that is ready, with its queue."""
+
+    source: loading.Source
+    model: contract.Model
+    signature: messages.Signature
+    platform: str
+    parameters: Mapping[str, type] | None
+    example: example.Example | None
+    batcher: batcher.Batcher
+    statistics: statistics.Statistics
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Status:
+    """What the index says of one version."""
+
+    name: str
+    version: str
+    state: State
+    reason: str
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class _Entry:
+    source: loading.Source
+    statistics: statistics.Statistics = dataclasses.field(default_factory=statistics.Statistics)
+    state: State = State.UNAVAILABLE
+    reason: str = "not loaded yet"
+    wanted: bool = True
+    served: Served | None = None
+    lock: asyncio.Lock = dataclasses.field(default_factory=asyncio.Lock)
+
+    @property
+    def status(self) -> Status:
+        return Status(name=self.source.name, version=self.source.version, state=self.state, reason=self.reason)
+
+
+class Observer(Protocol):
+    """Who wants to know how long loading takes: the metrics."""
+
+    def loaded(self, name: str, seconds: float, *, ok: bool) -> None: ...
+
+
+class Repository:
+    """Registers, loads, gives and unloads models.
+
+    Args:
+        discover: the sources that exist now under a name, for ``load`` of what is not registered yet.
+        drain_seconds: how long an unloaded model may take to finish what it has begun.
+    """
+
+    def __init__(
+        self,
+        engine: machinery.Machinery,
+        *,
+        queue_size: int,
+        drain_seconds: float,
+        open_model: loading.Load = loading.from_disk,
+        discover: Callable[[], Iterable[loading.Source]] = tuple,
+        observer: Observer | None = None,
+    ) -> None:
+        self._engine = engine
+        self._queue_size = queue_size
+        self._drain_seconds = drain_seconds
+        self._open_model = open_model
+        self._discover = discover
+        self._observer = observer
+        self._entries: dict[str, dict[str, _Entry]] = {}
+        self._draining = ""
+        self._tasks = aio.Tasks(_log_failure)
+
+    # What there is
+
+    @property
+    def names(self) -> list[str]:
+        """The names of all models, loaded or not."""
+        return sorted(self._entries)
+
+    def index(self, *, ready: bool = False) -> list[Status]:
+        """Every version's state, or only the ready ones."""
+        found = [entry.status for name in self.names for entry in self._sorted(name)]
+        return [status for status in found if status.state is State.READY or not ready]
+
+    def status(self, name: str, version: str = "") -> Status:
+        """The state of a version, of the default one when none is named. Raises SpecError when unknown."""
+        return self._entry(name, version).status
+
+    def versions(self, name: str) -> list[str]:
+        """The versions of a name, lowest first."""
+        return [entry.source.version for entry in self._sorted(name)]
+
+    @property
+    def unready(self) -> str:
+        """Why the server is not ready: the first model that should be and is not, or the drain; empty when it is."""
+        if self._draining:
+            return self._draining
+        for name in self.names:
+            for entry in self._sorted(name):
+                if entry.wanted and entry.state is not State.READY:
+                    return f"{entry.source.label} is {entry.state}: {entry.reason}"
+        return ""
+
+    def model_unready(self, name: str, version: str = "") -> str:
+        """Why a model is not ready; empty when it is. Raises SpecError when unknown."""
+        status = self.status(name, version)
+        if self._draining:
+            return self._draining
+        return "" if status.state is State.READY else f"{status.state}: {status.reason}"
+
+    def statistics(self, name: str = "", version: str = "") -> list[tuple[Status, statistics.Statistics]]:
+        """The statistics of a version, of all of a name, or of all there are."""
+        if version:
+            entries = [self._entry(name, version)]
+        else:
+            if name:
+                self._entry(name, "")
+            entries = [entry for known in ([name] if name else self.names) for entry in self._sorted(known)]
+        return [(entry.status, entry.statistics) for entry in entries]
+
+    def get(self, name: str, version: str = "") -> Served:
+        """The ready model.
+
+        Raises:
+            SpecError: there is no such model or version; the message lists those there are.
+            NotReady: it is not ready, and why.
+        """
+        entry = self._entry(name, version)
+        if entry.served is None:
+            raise errors.NotReady(
+                f"{entry.source.label} is not ready ({entry.state}: {entry.reason}).", retry_after=1.0
+            )
+        return entry.served
+
+    def queues(self) -> list[tuple[str, batcher.Batcher]]:
+        """The queue of every ready model, by name."""
+        return [
+            (name, entry.served.batcher)
+            for name in self.names
+            for entry in self._sorted(name)
+            if entry.served is not None
+        ]
+
+    def _sorted(self, name: str) -> list[_Entry]:
+        versions = self._entries[name]
+        return [versions[version] for version in sorted(versions, key=_by_number)]
+
+    def _entry(self, name: str, version: str) -> _Entry:
+        if name not in self._entries:
+            raise errors.SpecError(
+                f'there is no model "{refusals.shorten(name)}" on this server, it has '
+                f"{refusals.listed(self.names, 'model')}.",
+                reason=errors.Reason.NOT_FOUND,
+            )
+        if not version:
+            return self._default(name)
+        if version not in self._entries[name]:
+            raise errors.SpecError(
+                f'model "{name}" has no version "{refusals.shorten(version)}", '
+                f"it has {refusals.quoted(self.versions(name))}.",
+                reason=errors.Reason.NOT_FOUND,
+            )
+        return self._entries[name][version]
+
+    def _default(self, name: str) -> _Entry:
+        """The highest version that is ready, else the highest."""
+        entries = self._sorted(name)
+        return next((entry for entry in reversed(entries) if entry.served is not None), entries[-1])
+
+    # What changes it
+
+    def register(self, source: loading.Source) -> None:
+        """Make a version known, not loaded yet; a known one keeps its state and is loaded from ``source`` next time."""
+        versions = self._entries.setdefault(source.name, {})
+        if source.version in versions:
+            versions[source.version].source = source
+        else:
+            versions[source.version] = _Entry(source=source)
+
+    async def load(self, name: str, version: str = "") -> None:
+        """Load every version of ``name`` (or one), again if it is loaded.
+
+        Raises:
+            SpecError: unknown, or nothing of that name lies in the repository folder.
+            MlshipError: why a version could not be loaded; the others are loaded nevertheless.
+        """
+        for source in self._discover():
+            if source.name == name:
+                self.register(source)
+        self._entry(name, version)
+        entries = [self._entries[name][version]] if version else self._sorted(name)
+        failures = await self._own(self._load_each(entries), f"load {name}")
+        if failures:
+            raise failures[0]
+
+    async def load_all(self) -> list[errors.MlshipError]:
+        """Load everything registered; the failures, which also stand in the index."""
+        entries = [entry for name in self.names for entry in self._sorted(name)]
+        return await self._own(self._load_each(entries), "load all")
+
+    async def _own(self, work: Coroutine[Any, Any, T], name: str) -> T:
+        """A caller who leaves must not leave a model half-way: the work is the repository's, not the caller's."""
+        return await asyncio.shield(self._tasks.start(work, name=name))
+
+    async def _load_each(self, entries: Iterable[_Entry]) -> list[errors.MlshipError]:
+        return [failure for entry in entries if (failure := await self._load(entry)) is not None]
+
+    async def _load(self, entry: _Entry) -> errors.MlshipError | None:
+        async with entry.lock:
+            source, begun = entry.source, time.monotonic()
+            entry.wanted = True
+            if entry.served is None:
+                entry.state, entry.reason = State.LOADING, "loading"
+            work = functools.partial(
+                loading.load, source, open_model=self._open_model, run_coroutine=self._engine.private.run
+            )
+            try:
+                loaded = await self._engine.loader.call(work)
+            except errors.MlshipError as error:
+                return self._load_failed(entry, error, begun)
+            except Exception as error:  # A fault of the server itself must not leave LOADING behind.
+                LOG.error("load failed", exc_info=error, extra=logs.fields(model=source.name))
+                return self._load_failed(entry, errors.BackendError(f"{source.label}: {error!r}"), begun)
+            self._note(source, begun, ok=True)
+            old, entry.served = entry.served, self._serve(entry, loaded)
+            entry.state, entry.reason = State.READY, ""
+            if old is not None:
+                await self._retire(old, f"{source.label} was loaded again")
+            return None
+
+    def _load_failed(self, entry: _Entry, error: errors.MlshipError, begun: float) -> errors.MlshipError:
+        self._note(entry.source, begun, ok=False)
+        if entry.served is None:
+            entry.state, entry.reason = State.UNAVAILABLE, str(error)
+        return error
+
+    def _note(self, source: loading.Source, begun: float, *, ok: bool) -> None:
+        seconds = time.monotonic() - begun
+        if self._observer is not None:
+            self._observer.loaded(source.name, seconds, ok=ok)
+        if ok:
+            extra = logs.fields(model=source.name, version=source.version, seconds=round(seconds, 3))
+            LOG.info("model ready", extra=extra)
+
+    def _serve(self, entry: _Entry, loaded: loading.Loaded) -> Served:
+        runner = worker.runner(
+            loaded.model,
+            workers=self._engine.workers,
+            private=self._engine.private,
+            loop=asyncio.get_running_loop(),
+        )
+        return Served(
+            source=entry.source,
+            model=loaded.model,
+            signature=loaded.model.signature,
+            platform=loaded.model.platform,
+            parameters=getattr(loaded.model, "parameters", {}),
+            example=loaded.example,
+            batcher=batcher.Batcher(runner, queue_size=self._queue_size, label=f'model "{entry.source.name}"'),
+            statistics=entry.statistics,
+        )
+
+    async def unload(self, name: str, version: str = "") -> None:
+        """Take every version of ``name`` (or one) out of service: what it has begun is finished first."""
+        self._entry(name, version)
+        entries = [self._entries[name][version]] if version else self._sorted(name)
+        await self._own(self._unload_each(entries), f"unload {name}")
+
+    async def _unload_each(self, entries: Iterable[_Entry]) -> None:
+        for entry in entries:
+            async with entry.lock:
+                await self._unload(entry)
+
+    async def _unload(self, entry: _Entry) -> None:
+        entry.wanted = False
+        served, entry.served = entry.served, None
+        if served is not None:
+            entry.state, entry.reason = State.UNLOADING, "finishing what it has begun"
+            await self._retire(served, f"{entry.source.label} is being unloaded")
+        entry.state, entry.reason = State.UNAVAILABLE, "unloaded"
+
+    async def _retire(self, served: Served, why: str) -> None:
+        served.batcher.close(f"{why}.")
+        deadline = asyncio.get_running_loop().time() + self._drain_seconds
+        if not await served.batcher.drained(deadline):
+            served.batcher.abandon(f"{why} and its time to finish is over.")
+            LOG.warning("model did not finish in time", extra=logs.fields(model=served.source.name))
+            return  # Its code still runs: closing it under its feet could crash the process.
+        try:
+            await self._engine.loader.call(served.model.close)
+        except Exception:
+            LOG.exception("model failed to close", extra=logs.fields(model=served.source.name))
+
+    def drain(self, why: str) -> None:
+        """The server is going away: not ready from now on; requests are still answered."""
+        self._draining = why
+
+    async def close(self) -> None:
+        """Unload everything, side by side, what is still being loaded left as it is."""
+        async with asyncio.TaskGroup() as group:
+            for entries in self._entries.values():
+                for entry in entries.values():
+                    if not entry.lock.locked():
+                        group.create_task(self._unload_each([entry]))
+        await self._tasks.close()
+
+
+def _log_failure(task: str, error: BaseException) -> None:
+    LOG.error("task failed", exc_info=error, extra=logs.fields(task=task))
+
+
+def _by_number(version: str) -> tuple[int, str]:
+    return (int(version), version) if version.isdigit() else (0, version)

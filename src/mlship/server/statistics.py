@@ -1,0 +1,69 @@
+"""Counts and nanoseconds per model, in Triton's statistics form (its ``extension_statistics``).
+
+Kept by the event loop's thread only; read by ``.../stats`` and by gRPC's ModelStatistics.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+
+@dataclasses.dataclass(slots=True)
+class Duration:
+    """How often something happened and how many nanoseconds it took in all."""
+
+    count: int = 0
+    ns: int = 0
+
+    def add(self, nanoseconds: int) -> None:
+        self.count += 1
+        self.ns += nanoseconds
+
+
+@dataclasses.dataclass(slots=True)
+class Statistics:
+    """One version of one model, since it was registered.
+
+    ``inference_count`` counts rows, ``execution_count`` calls of the model; ``last_inference`` is in milliseconds
+    since the epoch. ``success`` and ``fail`` cover a request from its arrival at the model's queue to its answer;
+    of the successful ones, ``queue`` is the wait for a worker and ``compute_*`` are validation, model and packing.
+    """
+
+    inference_count: int = 0
+    execution_count: int = 0
+    last_inference: int = 0
+    success: Duration = dataclasses.field(default_factory=Duration)
+    fail: Duration = dataclasses.field(default_factory=Duration)
+    queue: Duration = dataclasses.field(default_factory=Duration)
+    compute_input: Duration = dataclasses.field(default_factory=Duration)
+    compute_infer: Duration = dataclasses.field(default_factory=Duration)
+    compute_output: Duration = dataclasses.field(default_factory=Duration)
+
+    def succeeded(self, *, rows: int, now_ms: int, total: int, queue: int, parts: tuple[int, int, int]) -> None:
+        """Count a request that was answered; ``parts`` are the nanoseconds of input, inference and output."""
+        self.inference_count += rows
+        self.execution_count += 1
+        self.last_inference = now_ms
+        self.success.add(total)
+        self.queue.add(queue)
+        self.compute_input.add(parts[0])
+        self.compute_infer.add(parts[1])
+        self.compute_output.add(parts[2])
+
+    def failed(self, total: int) -> None:
+        """Count a request that was let in and not answered."""
+        self.fail.add(total)
+
+    def wire(self, *, name: str, version: str) -> dict[str, Any]:
+        """The ``model_stats`` element; REST gives it as it is and gRPC's message has the same field names."""
+        durations = ("success", "fail", "queue", "compute_input", "compute_infer", "compute_output")
+        return {
+            "name": name,
+            "version": version,
+            "last_inference": self.last_inference,
+            "inference_count": self.inference_count,
+            "execution_count": self.execution_count,
+            "inference_stats": {key: dataclasses.asdict(getattr(self, key)) for key in durations},
+            "batch_stats": [],
+        }
