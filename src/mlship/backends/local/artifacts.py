@@ -1,0 +1,284 @@
+"""The artifact of each service: fetched in a thread, retried, watched for changes at its source, remembered.
+
+One task tends each artifact: it fetches, then waits until the source changes, a retry is due or somebody asks again. A
+failure that somebody else must mend (network, disk) is retried with back-off; one that the user must mend (no such
+file) waits for the user, which for a local source shows in its stamp. Storage is synchronous: a small pool of threads
+bounds how many fetches run at once, and one more thread looks at stamps, so that a long download delays no look.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import dataclasses
+import functools
+import logging
+import pathlib
+import threading
+from collections.abc import Callable
+
+from mlship import aio, errors, home
+from mlship.backends.local import kept, process
+from mlship.plan import observed
+from mlship.storage import cache, fetch, limits, progress, uri
+
+log = logging.getLogger(__name__)
+
+LOOK_EVERY = 5.0
+_FETCHES_AT_ONCE = 2
+_TELL_EVERY = 0.5
+_LONGEST_ERROR = 600
+_LOCAL = frozenset({"file", "pvc"})
+_CLOSE_SECONDS = 5.0
+
+
+@dataclasses.dataclass(slots=True)
+class _Held:
+    """One artifact at work. ``stamp`` is what its source is compared with, "" when that is not known."""
+
+    service: observed.ServiceKey
+    fact: observed.Artifact
+    stamp: str = ""
+    fetching: bool = False
+    attempts: int = 0
+    again: asyncio.Event = dataclasses.field(default_factory=asyncio.Event)
+    cancelled: threading.Event = dataclasses.field(default_factory=threading.Event)
+    told: float = 0.0
+    task: asyncio.Task[None] | None = None
+
+
+class Artifacts:
+    """The artifacts of all services, one each.
+
+    Args:
+        changed: called on the event loop with the service whose artifact changed.
+        look_every: seconds between two looks at a local source.
+    """
+
+    def __init__(
+        self,
+        place: home.Home,
+        *,
+        tasks: aio.Tasks,
+        clock: Callable[[], float],
+        changed: Callable[[observed.ServiceKey], None],
+        bounds: limits.Limits | None = None,
+        look_every: float = LOOK_EVERY,
+    ) -> None:
+        self._place = place
+        self._tasks = tasks
+        self._clock = clock
+        self._changed = changed
+        self._bounds = bounds or limits.Limits()
+        self._look_every = look_every
+        self._shelf = kept.Shelf(place.records)
+        self._held: dict[observed.ServiceKey, _Held] = {}
+        self._fetchers = concurrent.futures.ThreadPoolExecutor(_FETCHES_AT_ONCE, thread_name_prefix="fetch")
+        self._lookers = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="stamp")
+
+    async def start(self) -> None:
+        """Take up what is remembered and still complete in the cache. Raises ``errors.BackendError``."""
+        loop = asyncio.get_running_loop()
+        for found in await loop.run_in_executor(self._fetchers, self._remembered):
+            fact = observed.Artifact(
+                found.uri,
+                observed.ArtifactState.READY,
+                digest=found.digest,
+                path=found.path,
+                size=found.size,
+                done=found.size,
+                total=found.size,
+            )
+            self._tend(_Held(found.service, fact, stamp=found.stamp))
+
+    def observe(self, service: observed.ServiceKey) -> observed.Artifact | None:
+        """The artifact of ``service`` as it is now."""
+        held = self._held.get(service)
+        return None if held is None else held.fact
+
+    def services(self) -> tuple[observed.ServiceKey, ...]:
+        """Every service that has an artifact."""
+        return tuple(self._held)
+
+    def bring(self, service: observed.ServiceKey, address: str) -> None:
+        """Bring the bytes of ``address``; of one that is being brought, or waits for its retry, nothing changes."""
+        held = self._held.get(service)
+        if held is not None and held.fact.uri == address:
+            if not held.fetching and held.fact.retry_at is None:
+                held.again.set()
+            return
+        if held is not None:
+            self._drop(held)
+        fact = observed.Artifact(address, observed.ArtifactState.FETCHING)
+        fresh = _Held(service, fact)
+        fresh.again.set()
+        self._tend(fresh)
+        self._changed(service)
+
+    def forget(self, service: observed.ServiceKey, address: str) -> None:
+        """Stop fetching ``address`` and forget it. Raises ``errors.BackendError`` when its record cannot be removed."""
+        held = self._held.get(service)
+        if held is None or held.fact.uri != address:
+            return
+        self._drop(held)
+        self._shelf.remove(service)
+        self._changed(service)
+
+    async def close(self) -> None:
+        """Cancel what is being fetched and wait for its threads, five seconds at most."""
+        for held in list(self._held.values()):
+            self._drop(held)
+        for pool in (self._fetchers, self._lookers):
+            pool.shutdown(wait=False, cancel_futures=True)
+        ends = [asyncio.to_thread(pool.shutdown) for pool in (self._fetchers, self._lookers)]
+        _, pending = await asyncio.wait([asyncio.ensure_future(end) for end in ends], timeout=_CLOSE_SECONDS)
+        if pending:
+            log.warning("a fetch does not end; it is left behind")
+
+    def _remembered(self) -> list[kept.Kept]:
+        store = cache.Cache(self._place.cache)
+        found = []
+        for record in self._shelf.read():
+            if store.get(record.digest) is not None and pathlib.Path(record.path).exists():
+                found.append(record)
+            else:
+                log.warning("%s: its artifact is no longer in the cache", record.service)
+                self._shelf.remove(record.service)
+        return found
+
+    def _tend(self, held: _Held) -> None:
+        self._held[held.service] = held
+        held.task = self._tasks.start(self._run(held), name=f"artifact of {held.service}")
+
+    def _drop(self, held: _Held) -> None:
+        del self._held[held.service]
+        held.cancelled.set()
+        if held.task is not None:
+            held.task.cancel()
+
+    def _set(self, held: _Held, **changes: object) -> None:
+        fact = dataclasses.replace(held.fact, **changes)  # type: ignore[arg-type]
+        if fact != held.fact:
+            held.fact = fact
+            self._changed(held.service)
+
+    async def _run(self, held: _Held) -> None:
+        while True:
+            if await self._due(held):
+                held.again.clear()
+                held.fetching = True
+                await self._attempt(held)
+                held.fetching = False
+
+    async def _due(self, held: _Held) -> bool:
+        """Wait for a reason to fetch, for as long as one look's pause; True when there is one."""
+        wait = self._look_every
+        if held.fact.retry_at is not None:
+            wait = max(0.0, held.fact.retry_at - self._clock())
+        if await aio.wait_event(held.again, wait):
+            return True
+        return True if held.fact.retry_at is not None else await self._look(held)
+
+    async def _look(self, held: _Held) -> bool:
+        """Look at a local source: True if it may have been mended since it failed; mark as stale what has changed."""
+        seen = await self._stamp(held)
+        if held.fact.state is observed.ArtifactState.FAILED:
+            return seen is not None and seen != held.stamp
+        if seen is not None and held.stamp and seen != held.stamp:
+            self._set(held, stale=True)
+        return False
+
+    async def _stamp(self, held: _Held) -> str | None:
+        """The stamp of a local source; None when there is none to be had: a source that is away has not changed."""
+        try:
+            address = uri.parse(held.fact.uri)
+            if address.scheme not in _LOCAL:
+                return None
+            ask = functools.partial(fetch.stamp, address, volumes=self._place.volumes, limits=self._bounds)
+            return await asyncio.get_running_loop().run_in_executor(self._lookers, ask)
+        except errors.MlshipError:
+            return None
+
+    async def _attempt(self, held: _Held) -> None:
+        state = held.fact.state if _has_bytes(held) else observed.ArtifactState.FETCHING
+        self._set(held, state=state, error="", reason="", retry_at=None)
+        try:
+            loop = asyncio.get_running_loop()
+            got = await loop.run_in_executor(self._fetchers, functools.partial(self._fetch, held, loop))
+        except errors.SpecError as error:
+            await self._failed_for_good(held, error)
+        except errors.MlshipError as error:
+            self._failed_for_now(held, error)
+        else:
+            self._brought(held, got)
+
+    def _fetch(self, held: _Held, loop: asyncio.AbstractEventLoop) -> fetch.Fetched:
+        """Runs in a thread."""
+
+        def tell(moment: progress.Progress) -> None:
+            now = self._clock()
+            if now - held.told >= _TELL_EVERY and not held.cancelled.is_set():
+                held.told = now
+                loop.call_soon_threadsafe(self._progressed, held, moment)
+
+        return fetch.fetch(
+            uri.parse(held.fact.uri),
+            cache=cache.Cache(self._place.cache),
+            volumes=self._place.volumes,
+            limits=self._bounds,
+            progress=tell,
+            cancelled=held.cancelled.is_set,
+        )
+
+    def _progressed(self, held: _Held, moment: progress.Progress) -> None:
+        if held.fetching and not held.cancelled.is_set():
+            self._set(held, done=moment.done_bytes, total=moment.total_bytes)
+
+    def _brought(self, held: _Held, got: fetch.Fetched) -> None:
+        held.attempts = 0
+        held.stamp = got.stamp
+        record = kept.Kept(
+            namespace=held.service.namespace,
+            name=held.service.name,
+            uri=held.fact.uri,
+            digest=got.digest,
+            path=str(got.path),
+            size=got.size,
+            stamp=got.stamp,
+        )
+        try:
+            self._shelf.write(record)
+        except errors.BackendError as error:
+            log.warning("%s: after a restart its artifact will be fetched again: %s", held.service, error)
+        log.info("%s: fetched %s in %.1f s", held.service, got.digest, got.seconds)
+        self._set(
+            held,
+            state=observed.ArtifactState.READY,
+            digest=got.digest,
+            path=str(got.path),
+            size=got.size,
+            done=got.size,
+            total=got.size,
+            stale=False,
+        )
+
+    async def _failed_for_good(self, held: _Held, error: errors.MlshipError) -> None:
+        """The user must act. What was there before stays; it counts as stale again when the source changes again."""
+        held.attempts = 0
+        held.stamp = await self._stamp(held) or ""
+        self._tell_failure(held, error, stale=False)
+
+    def _failed_for_now(self, held: _Held, error: errors.MlshipError) -> None:
+        held.attempts += 1
+        wait = max(process.delay(held.attempts), error.retry_after or 0.0)
+        self._tell_failure(held, error, retry_at=self._clock() + wait)
+
+    def _tell_failure(self, held: _Held, error: errors.MlshipError, **changes: object) -> None:
+        log.warning("%s: cannot fetch its artifact: %s", held.service, error)
+        state = held.fact.state if _has_bytes(held) else observed.ArtifactState.FAILED
+        self._set(held, state=state, error=str(error)[:_LONGEST_ERROR], reason=str(error.reason), **changes)
+
+
+def _has_bytes(held: _Held) -> bool:
+    """A READY artifact stays READY while it is fetched again, and when that fails."""
+    return held.fact.state is observed.ArtifactState.READY

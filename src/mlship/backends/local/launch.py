@@ -1,0 +1,110 @@
+"""One start of a program: its port, its sockets, its log file, its environment, the process itself and its record.
+
+Blocking, and therefore called in a thread (``unit.py``). The child has its own session, so it outlives the control
+plane; it gets none of our descriptors, and its output goes straight to its log file, opened to append, with no pipe
+that could break. Its mark is in its environment before it exists, and its record has the pid as soon as there is one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import pathlib
+import socket
+import subprocess
+from collections.abc import Mapping
+
+from mlship import errors
+from mlship.backends.local import expand, pids, records
+
+JOB_MARK = "MLSHIP_JOB"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Launched:
+    """``problem``: the process runs but its record could not be written."""
+
+    pid: int
+    born: str
+    port: int | None
+    log_start: int
+    problem: str = ""
+
+
+def launch(record: records.Record, *, store: records.Records, home: str, inherited: Mapping[str, str]) -> Launched:
+    """Start the program of ``record`` and write the record. Raises ``errors.BackendError`` when it cannot start."""
+    job = record.job
+    port = _free_port() if job.spec.needs_port else None
+    provided = dict(job.provided) | ({} if port is None else {"PORT": str(port)})
+    command = expand.command(job.spec, provided=provided, inherited=inherited)
+    marks = {pids.MARK: f"{home}/{record.key}", JOB_MARK: job.hash}
+    for path in job.sockets:
+        records.remove(pathlib.Path(path))
+    descriptor = open_log(job.log)
+    try:
+        log_start = os.fstat(descriptor).st_size
+        pid = _spawn(command, marks, descriptor)
+    finally:
+        os.close(descriptor)
+    born = pids.born(pid) or ""
+    try:
+        store.write(dataclasses.replace(record, pid=pid, born=born, port=port, log_start=log_start, served=False))
+    except errors.BackendError as error:
+        return Launched(pid, born, port, log_start, problem=str(error))
+    return Launched(pid, born, port, log_start)
+
+
+def open_log(path: pathlib.Path) -> int:
+    """A descriptor that appends to the log at ``path``. Raises ``errors.BackendError``."""
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise errors.BackendError(
+            f"cannot open the log file {path}: {error.strerror}.",
+            hint=f"Check the free space and the permissions of {path.parent}.",
+        ) from error
+
+
+def _spawn(command: expand.Command, marks: Mapping[str, str], log: int) -> int:
+    if not command.argv:
+        raise errors.BackendError("cannot start a program: its command is empty.")
+    try:
+        child = subprocess.Popen(
+            command.argv,
+            env={**command.env, **marks},
+            cwd=command.cwd or None,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    except (OSError, ValueError, subprocess.SubprocessError) as error:
+        raise _cannot_start(command, error) from error
+    # From here on the pid is all we use: exits.py waits for it, and may leave that to another process. Without a
+    # return code the object would warn when it is collected, and wait for the child behind our back.
+    child.returncode = 0
+    return child.pid
+
+
+def _cannot_start(command: expand.Command, error: Exception) -> errors.BackendError:
+    program = command.argv[0]
+    if command.cwd and not pathlib.Path(command.cwd).is_dir():
+        return errors.BackendError(
+            f"cannot start {program}: its working folder {command.cwd} is not there.", hint="Create it or name another."
+        )
+    if isinstance(error, FileNotFoundError):
+        return errors.BackendError(
+            f"cannot start {program}: there is no such program on this machine.",
+            hint="Install it, or give its full path as the first part of the command.",
+        )
+    if isinstance(error, PermissionError):
+        return errors.BackendError(f"cannot start {program}: it is not executable.", hint=f"Try chmod +x {program}.")
+    return errors.BackendError(f"cannot start {program}: {str(error)[:300]}.")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -1,0 +1,186 @@
+"""Keeps programs running: replicas for the local backend, and Envoy for the gateway. Knows nothing of either.
+
+It owns one ``unit.Unit`` per key. ``start`` adopts what a supervisor before it left running, ``ensure`` and ``stop``
+say what shall be, ``observe`` says what is and ``subscribe`` who hears of changes. ``close`` lets go and leaves
+everything running: the programs are sessions of their own and need nothing of this process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import dataclasses
+import hashlib
+import logging
+import os
+import pathlib
+import time
+from collections.abc import Callable, Mapping
+
+from mlship import aio, errors, home
+from mlship.backends.local import adoption, events, folders, jobs, logfiles, process, records, unit
+
+log = logging.getLogger(__name__)
+
+_STARTS_AT_ONCE = 4
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Sight:
+    """A supervised process as it is now. ``address``: where it answers, empty while that is not known."""
+
+    key: str
+    job: jobs.Job
+    process: process.Process
+    address: str
+
+
+def steady_clock() -> Callable[[], float]:
+    """A clock that gives Unix seconds and never jumps: the time of day when it was made, then the monotonic clock."""
+    began = time.time() - time.monotonic()
+    return lambda: began + time.monotonic()
+
+
+def mark_of(place: home.Home) -> str:
+    """What the processes of an installation carry in their environment, before a slash and their key."""
+    return hashlib.sha256(os.fsencode(place.root)).hexdigest()[:16]
+
+
+class Supervisor:
+    """Keeps processes running.
+
+    Args:
+        place: where records and logs are; its hash marks the processes.
+        environ: the environment that children inherit, ``MLSHIP_*`` excepted.
+        on_error: called with a task's name and its exception when something fails that should not.
+        largest_log, look_at_logs_every: bytes after which a log is rotated; seconds between two looks at the logs.
+    """
+
+    def __init__(
+        self,
+        place: home.Home,
+        *,
+        environ: Mapping[str, str],
+        on_error: Callable[[str, BaseException], None],
+        clock: Callable[[], float] | None = None,
+        largest_log: int = logfiles.LARGEST,
+        look_at_logs_every: float = 2.0,
+    ) -> None:
+        self._place = place
+        self._tasks = aio.Tasks(on_error)
+        self._threads = concurrent.futures.ThreadPoolExecutor(_STARTS_AT_ONCE, thread_name_prefix="supervisor")
+        self._units: dict[str, unit.Unit] = {}
+        self._subscribers: list[Callable[[str], None]] = []
+        self._empty = asyncio.Event()
+        self._empty.set()
+        self._largest_log = largest_log
+        self._look_at_logs_every = look_at_logs_every
+        self._world = unit.World(
+            home=mark_of(place),
+            store=records.Records(place.records),
+            inherited=dict(environ),
+            clock=clock or steady_clock(),
+            tasks=self._tasks,
+            threads=self._threads,
+            changed=self._changed,
+            forget=self._forget,
+        )
+
+    async def start(self) -> None:
+        """Adopt what runs, start anew what has died meanwhile. Raises ``errors.BackendError``."""
+        findings = await asyncio.get_running_loop().run_in_executor(self._threads, self._prepare)
+        for finding in findings:
+            self._take(finding)
+        self._tasks.start(self._rotate_logs(), name="rotate logs")
+
+    def subscribe(self, changed: Callable[[str], None]) -> None:
+        """Have ``changed(key)`` called, on the event loop, whenever the sight of a key changes."""
+        self._subscribers.append(changed)
+
+    def ensure(self, key: str, job: jobs.Job) -> None:
+        """Have ``job`` run under ``key``: started if it is not there, restarted if it runs something else.
+
+        Returns at once. Raises ``errors.BackendError`` when the start cannot even be recorded.
+        """
+        if key in self._units:
+            self._units[key].begin(job)
+            return
+        record = records.Record(key, job)
+        self._world.store.write(record)
+        self._add(record).deliver(events.Start())
+
+    def stop(self, key: str) -> None:
+        """End what runs under ``key``, SIGTERM first, and forget it; no error when there is nothing."""
+        if key in self._units:
+            self._units[key].deliver(events.Stop())
+
+    def restart(self, key: str) -> None:
+        """End what runs under ``key`` and start it anew, without back-off. Raises ``errors.SpecError`` (NotFound)."""
+        if key not in self._units:
+            raise errors.SpecError(f"nothing runs under {key}.", reason=errors.Reason.NOT_FOUND)
+        self._units[key].deliver(events.Restart())
+
+    def observe(self, key: str) -> Sight | None:
+        """What is under ``key`` now, from memory."""
+        held = self._units.get(key)
+        return None if held is None else Sight(key, held.job, held.process, held.address)
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Everything that is kept running or is ending."""
+        return tuple(self._units)
+
+    async def stop_all(self, seconds: float) -> bool:
+        """End everything, wait for it at most ``seconds``; True if all has ended."""
+        for key in self.keys:
+            self.stop(key)
+        return await aio.wait_event(self._empty, seconds)
+
+    async def close(self) -> None:
+        """Let go of everything and leave it running."""
+        for held in self._units.values():
+            held.close()
+        await self._tasks.close()
+        # A start that is under way gets to the end of its record, which takes milliseconds.
+        await asyncio.to_thread(self._threads.shutdown, wait=True, cancel_futures=True)
+
+    def _prepare(self) -> tuple[adoption.Finding, ...]:
+        for folder in (self._place.root, self._place.records, self._place.sockets, self._place.logs):
+            folders.private(folder)
+        return adoption.survey(self._world.store, self._world.home)
+
+    def _take(self, finding: adoption.Finding) -> None:
+        held = self._add(finding.record)
+        if finding.alive:
+            held.adopt(finding.record)
+        elif finding.record.pid is None:
+            held.deliver(events.Start())
+        else:
+            held.lost()
+
+    def _add(self, record: records.Record) -> unit.Unit:
+        held = self._units[record.key] = unit.Unit(record, self._world)
+        self._empty.clear()
+        return held
+
+    def _changed(self, key: str) -> None:
+        for subscriber in self._subscribers:
+            subscriber(key)
+
+    def _forget(self, key: str) -> None:
+        del self._units[key]
+        if not self._units:
+            self._empty.set()
+
+    async def _rotate_logs(self) -> None:
+        while True:
+            await asyncio.sleep(self._look_at_logs_every)
+            paths = [held.job.log for held in self._units.values()]
+            await asyncio.to_thread(self._rotate, paths)
+
+    def _rotate(self, paths: list[pathlib.Path]) -> None:
+        for path in paths:
+            try:
+                logfiles.rotate(path, largest=self._largest_log)
+            except OSError as error:
+                log.warning("cannot rotate the log %s: %s", path, error)

@@ -1,0 +1,228 @@
+"""One supervised process at work: performs the effects its machine asks for and reports what happened.
+
+All events of one process pass ``deliver``, on the event loop's thread, so they have one serial order and no event meets
+a half-made change. What takes time (starting a program, asking whether it is ready) runs beside it and comes back as
+an event. The machine itself is ``process.py``; ``supervisor.py`` owns the units.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import dataclasses
+import functools
+import logging
+import pathlib
+from collections.abc import Callable, Mapping
+
+from mlship import aio, errors
+from mlship.backends.local import events, exits, expand, jobs, lastline, launch, pids, probes, process, records
+from mlship.plan import observed
+
+log = logging.getLogger(__name__)
+
+_PROBED = frozenset({observed.Phase.STARTING, observed.Phase.RUNNING})
+_ENDING = frozenset({observed.Phase.TERMINATING, observed.Phase.KILLING})
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class World:
+    """What all units share. ``home`` marks the processes of this installation; ``changed`` hears of every change."""
+
+    home: str
+    store: records.Records
+    inherited: Mapping[str, str] = dataclasses.field(repr=False)
+    clock: Callable[[], float]
+    tasks: aio.Tasks
+    threads: concurrent.futures.Executor
+    changed: Callable[[str], None]
+    forget: Callable[[str], None]
+
+
+class Unit:
+    """One process, from its first start to its end for good."""
+
+    def __init__(self, record: records.Record, world: World) -> None:
+        self.record = record
+        self.process = process.Process(
+            policy=_policy(record.job), level=record.level, restarts=record.restarts, last_exit=record.last_exit
+        )
+        self._world = world
+        self._timer: asyncio.TimerHandle | None = None
+        self._exit_watch: exits.ExitWatch | None = None
+        self._prober: asyncio.Task[None] | None = None
+
+    @property
+    def job(self) -> jobs.Job:
+        return self.record.job
+
+    @property
+    def address(self) -> str:
+        """Where it answers: ``unix:/path`` or ``host:port``; empty before a port is known."""
+        if self.job.spec.needs_port:
+            return f"127.0.0.1:{self.record.port}" if self.record.port is not None else ""
+        return self.job.address
+
+    def deliver(self, event: events.Event) -> None:
+        """Report what happened. Raises ``process.IllegalEvent``."""
+        before = self.process
+        self.process, effects = process.step(before, event, self._world.clock())
+        for effect in effects:
+            self._perform(effect)
+        self._arm_timer()
+        self._arm_prober()
+        self._remember_first_service(before)
+        if self.process != before:
+            self._world.changed(self.record.key)
+
+    def begin(self, job: jobs.Job) -> None:
+        """It shall run, and run ``job``: nothing to do when it does, else it is started or restarted."""
+        if job != self.job:
+            log.warning("%s: what it runs has changed, restarting it", self.record.key)
+            self.record = dataclasses.replace(self.record, job=job)
+            self.process = dataclasses.replace(self.process, policy=_policy(job))
+            self.deliver(events.Restart())
+        elif self.process.phase in _ENDING and not (self.process.then_start or self.process.failed_start):
+            self.deliver(events.Start())
+
+    def adopt(self, record: records.Record) -> None:
+        """Take over the process of ``record``, which was found running."""
+        if record.pid is None:
+            raise ValueError(f"{record.key}: nothing to adopt")
+        self.record = record
+        self._exit_watch = exits.ExitWatch(record.pid, record.born, self._exited)
+        self.deliver(events.Adopted(record.pid, ready=record.served))
+
+    def lost(self) -> None:
+        """The process of the record has ended while nobody watched."""
+        ended = observed.Exit(at=self._world.clock(), last_line=self._last_line())
+        self.deliver(events.Lost(ended, served=self.record.served))
+
+    def close(self) -> None:
+        """Let go of the process and leave it as it is."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._exit_watch is not None:
+            self._exit_watch.close()
+            self._exit_watch = None
+        if self._prober is not None:
+            self._prober.cancel()
+            self._prober = None
+
+    def _perform(self, effect: events.Effect) -> None:
+        match effect:
+            case events.Spawn():
+                self._world.tasks.start(self._spawn(), name=f"start {self.record.key}")
+            case events.Signal(pid, number):
+                pids.signal_group(pid, number)
+            case events.Note(text, problem):
+                log.log(logging.WARNING if problem else logging.INFO, "%s: %s", self.record.key, text)
+            case events.Forget():
+                self._forget()
+
+    def _forget(self) -> None:
+        self.close()
+        try:
+            self._world.store.remove(self.record.key)
+            for path in self.job.sockets:
+                records.remove(pathlib.Path(path))
+        except errors.BackendError as error:
+            log.warning("%s: %s", self.record.key, error)
+        self._world.forget(self.record.key)
+
+    async def _spawn(self) -> None:
+        self.record = dataclasses.replace(
+            self.record,
+            restarts=self.process.restarts,
+            level=self.process.level,
+            last_exit=self.process.last_exit,
+            started_at=self._world.clock(),
+            served=False,
+        )
+        start = functools.partial(
+            launch.launch, self.record, store=self._world.store, home=self._world.home, inherited=self._world.inherited
+        )
+        try:
+            launched = await asyncio.get_running_loop().run_in_executor(self._world.threads, start)
+        except errors.BackendError as error:
+            self.deliver(events.SpawnFailed(str(error)))
+            return
+        if launched.problem:
+            log.warning("%s: %s", self.record.key, launched.problem)
+        self.record = dataclasses.replace(
+            self.record, pid=launched.pid, born=launched.born, port=launched.port, log_start=launched.log_start
+        )
+        self._exit_watch = exits.ExitWatch(launched.pid, launched.born, self._exited)
+        self.deliver(events.Spawned(launched.pid))
+
+    def _exited(self, code: int | None, number: int | None) -> None:
+        self._exit_watch = None
+        if code is None and number is None:
+            self._world.tasks.start(self._clear_up(), name=f"clear up after {self.record.key}")
+        else:
+            self._report_exit(code, number)
+
+    async def _clear_up(self) -> None:
+        """One that was not our child may have left children that nothing but their mark leads to."""
+        sweep = functools.partial(pids.kill_marked, self._world.home, self.record.key)
+        await asyncio.get_running_loop().run_in_executor(self._world.threads, sweep)
+        self._report_exit(None, None)
+
+    def _report_exit(self, code: int | None, number: int | None) -> None:
+        ended = observed.Exit(at=self._world.clock(), code=code, signal=number, last_line=self._last_line())
+        self.deliver(events.Exited(ended))
+
+    def _last_line(self) -> str:
+        try:
+            return lastline.of(self.job.log, since=self.record.log_start, secrets=expand.secrets(self.job.spec))
+        except OSError as error:
+            return f"(its log {self.job.log} cannot be read: {error.strerror})"
+
+    def _remember_first_service(self, before: process.Process) -> None:
+        """A control plane after us takes a process that has served for ready at once, and so routes to it."""
+        if self.process.served and not before.served and not self.record.served:
+            self.record = dataclasses.replace(self.record, served=True)
+            try:
+                self._world.store.write(self.record)
+            except errors.BackendError as error:
+                log.warning("%s: %s", self.record.key, error)
+
+    def _arm_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self.process.deadline is not None:
+            wait = max(0.0, self.process.deadline - self._world.clock())
+            self._timer = asyncio.get_running_loop().call_later(wait, self._time_is_up)
+
+    def _time_is_up(self) -> None:
+        self._timer = None
+        if self.process.deadline is not None and self._world.clock() >= self.process.deadline:
+            self.deliver(events.DeadlinePassed())
+        else:  # the loop's clock and ours differ by a hair
+            self._arm_timer()
+
+    def _arm_prober(self) -> None:
+        wanted = self.process.pid is not None and self.process.phase in _PROBED
+        if wanted and self._prober is None:
+            self._prober = self._world.tasks.start(self._probe(), name=f"probe {self.record.key}")
+        elif not wanted and self._prober is not None:
+            self._prober.cancel()
+            self._prober = None
+
+    async def _probe(self) -> None:
+        wait = probes.FIRST_WAIT
+        while True:
+            answer = await probes.ask(self.address, self.job.spec.probe)
+            self.deliver(events.Ready() if answer.ready else events.NotReady(answer.message))
+            if self.process.ready:
+                wait = probes.FIRST_WAIT
+                await asyncio.sleep(self.job.spec.probe.period if answer.ready else probes.LONGEST_WAIT_AT_START)
+            else:
+                await asyncio.sleep(wait)
+                wait = min(wait * 1.3, probes.LONGEST_WAIT_AT_START)
+
+
+def _policy(job: jobs.Job) -> process.Policy:
+    return process.Policy(start_deadline=job.spec.start_deadline, stop_grace=job.spec.stop_grace, keep=job.keep)
