@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import importlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -67,12 +67,13 @@ def _xgboost_form(booster: Any, *, wrapper: bool) -> frames.Form:
     types = tuple(booster.feature_types or ())
     learner = _xgboost_learner(booster)
     row = rows.rounded(found) if (found := _xgboost_splits(learner, features)) is not None else ()
-    if names and "c" in types and _xgboost_categories(learner) and frames.has_pandas():
+    categories = _xgboost_trees(learner).get("cats", {}).get("enc")
+    if names and "c" in types and categories and frames.has_pandas():
         values = row or (0.0,) * features
         return frames.Frame(
             tuple(
-                frames.Column(name, "", categories=()) if kind == "c" else frames.Column(name, "FP64", example=value)
-                for name, kind, value in zip(names, types, values, strict=True)
+                _xgboost_column(name, categories, index) if kind == "c" else frames.Column(name, "FP64", example=value)
+                for index, (name, kind, value) in enumerate(zip(names, types, values, strict=True))
             )
         )
     named = bool(names) and wrapper and frames.has_pandas()
@@ -92,9 +93,15 @@ def _xgboost_trees(learner: Mapping[str, Any]) -> Mapping[str, Any]:
     return found
 
 
-def _xgboost_categories(learner: Mapping[str, Any]) -> bool:
-    """Whether the model keeps its categories (since XGBoost 3.1); else it takes the codes they had in training."""
-    return bool(_xgboost_trees(learner).get("cats", {}).get("enc"))
+def _xgboost_column(name: str, categories: Sequence[Any], index: int) -> frames.Column:
+    """A column of categories, which the model keeps (since XGBoost 3.1): strings as bytes with offsets, or numbers."""
+    known = categories[index] if index < len(categories) else {}
+    values, offsets = known.get("values", ()), known.get("offsets", ())
+    if len(offsets) > 1:
+        return frames.Column(
+            name, "BYTES", example=bytes(values[: offsets[1]]).decode("utf-8", "replace"), categories=()
+        )
+    return frames.Column(name, "", example=values[0] if values else None, categories=())
 
 
 def _xgboost_splits(learner: Mapping[str, Any], features: int) -> Any:

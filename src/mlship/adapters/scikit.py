@@ -1,7 +1,7 @@
 """scikit-learn: estimators and pipelines saved with joblib, pickle, cloudpickle or skops.
 
-The model's methods are its outputs: ``predict`` by default (``transform`` where there is no predict),
-``predict_proba``, ``decision_function`` and the others by name or by the request parameter ``predict_method``. What it takes is read
+The model's methods are its outputs: ``predict`` by default (``transform`` where there is none), ``predict_proba``,
+``decision_function`` and the others by name or by the request parameter ``predict_method``. What it takes is read
 from the fitted pipeline (``server.steps``): a matrix, a DataFrame with columns of their own datatypes, or texts.
 Objects of other libraries that have the same methods are served as well.
 """

@@ -144,10 +144,11 @@ class Estimator:
         """Every method's answer to the example row, as outputs; what is not known is left free."""
         found: list[Output] = []
         inputs = dict(self._example)
+        tolerated: tuple[type[Exception], ...] = (*self._refusals, AttributeError, IndexError, KeyError)
         for method in list(self._methods):
             try:
                 result = self._methods[method](self._form.read(inputs)) if inputs else None
-            except (*self._refusals, AttributeError, IndexError, KeyError) as error:
+            except tolerated as error:
                 LOG.info("the example row was refused by %s: %s", method, _said(error))
                 result = None
             found.extend(_described(method, result))

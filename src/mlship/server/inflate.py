@@ -95,8 +95,8 @@ def _lz4(raw: BinaryIO) -> BinaryIO:
 _OPEN: dict[str, Callable[[BinaryIO], BinaryIO]] = {
     "gzip": lambda raw: cast(BinaryIO, gzip.GzipFile(fileobj=raw)),
     "bz2": lambda raw: cast(BinaryIO, bz2.BZ2File(raw)),
-    "xz": lambda raw: cast(BinaryIO, lzma.LZMAFile(raw)),
-    "lzma": lambda raw: cast(BinaryIO, lzma.LZMAFile(raw)),
+    "xz": lambda raw: cast(BinaryIO, lzma.LZMAFile(raw)),  # noqa: SIM115 - Reader closes it
+    "lzma": lambda raw: cast(BinaryIO, lzma.LZMAFile(raw)),  # noqa: SIM115 - Reader closes it
     "zlib": lambda raw: cast(BinaryIO, io.BufferedReader(_Zlib(raw), _CHUNK)),
     "lz4": _lz4,
 }

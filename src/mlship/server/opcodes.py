@@ -1,8 +1,8 @@
 """Applies the opcodes of a pickle to descriptions of objects: a call is written down, never made.
 
 ``server.pickles`` uses this to look into pickles. It follows the stack machine of ``pickle`` (``pickletools`` knows
-every opcode's arguments) closely enough to name the class of each object, to collect imports and recorded versions, and to
-know how long joblib's arrays are, whose raw bytes lie between the opcodes of its files.
+every opcode's arguments) closely enough to name the class of each object, to collect imports and recorded versions,
+and to know how long joblib's arrays are, whose raw bytes lie between the opcodes of its files.
 """
 
 from __future__ import annotations

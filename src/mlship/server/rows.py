@@ -15,6 +15,7 @@ import numpy as np
 from mlship.protocol import messages
 
 _MAX_TREES = 50
+_TINY = 1e-12
 # Attributes that are one value a feature, and those that are rows of which the mean is taken.
 _VECTORS = ("mean_", "center_", "statistics_", "location_")
 _ROWS = ("_fit_X", "support_vectors_", "cluster_centers_", "theta_", "means_", "centroids_", "quantiles_")
@@ -50,7 +51,7 @@ def typical(estimator: Any, features: int) -> tuple[float, ...]:
 
 def rounded(values: messages.Array) -> tuple[float, ...]:
     """Four significant digits: enough to be plausible, short enough to be read."""
-    return tuple(float(f"{value:.4g}") for value in values)
+    return tuple(float(f"{value:.4g}") if abs(value) > _TINY else 0.0 for value in values)
 
 
 def thresholds(pairs: Iterable[tuple[messages.Array, messages.Array]], features: int) -> messages.Array | None:

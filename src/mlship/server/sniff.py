@@ -25,7 +25,7 @@ TAIL = 4096
 _MAX_SOURCE = 4 << 20
 _MAX_SKOPS_SCHEMA = 64 << 20
 _LEGACY_XGBOOST = re.compile(
-    rb"(?:binary|reg|multi|rank|survival|count):[a-z]+.{0,64}gb(?:tree|linear)|dart", re.DOTALL
+    rb"(?:binary|reg|multi|rank|survival|count):[a-z]+[^\n]{0,64}(?:gbtree|gblinear|dart)", re.DOTALL
 )
 _PICKLE_0 = re.compile(rb"\A(?:c[A-Za-z_][\w.]*\r?\n[A-Za-z_][\w.]*\r?\n|\([dilc](?:p0|S'|[\w.]+\n))")
 
