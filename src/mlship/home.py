@@ -1,7 +1,7 @@
 """Where everything lives under ``$MLSHIP_HOME``. Pure: it computes paths; ``main`` modules read the environment.
 
     state.db            objects and events (control/sqlite.py)
-    control.sock        the control API, mode 0600;  control.pid, control.log, token
+    control.sock        the control API, mode 0600;  control.pid, control.log, token, config.json
     run/                sockets and process records of replicas and of Envoy (see ``sockets``)
     logs/NS/NAME/       one log file a replica, rotated
     cache/              content-addressed model store (storage/cache.py)
@@ -43,6 +43,11 @@ class Home:
     @property
     def control_log(self) -> pathlib.Path:
         return self.logs / "control.log"
+
+    @property
+    def config(self) -> pathlib.Path:
+        """What the gateway listens on, remembered for the next start."""
+        return self.root / "config.json"
 
     @property
     def token(self) -> pathlib.Path:

@@ -1,0 +1,293 @@
+"""The control loop: observe -> plan -> apply -> write status -> journal -> sleep until ``wake_at`` or news.
+
+Every service has its own serial queue, so one that fails backs off alone. News comes from four sides: the store (what
+is wanted), the backend and the gateway (what is), and the plan's own ``wake_at``. Nothing depends on having seen every
+event: each look reads everything anew, and a source that fails is followed again after all services were queued.
+
+Routes of all services go to the gateway as one table, by one task that takes what is newest. After a start nothing is
+published before every service was looked at once, so that a restart never takes a route away from a healthy service.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+
+from mlship import aio, errors
+from mlship.backends import base
+from mlship.control import facts, journal, metrics, objects, orphans, resources, seams, store, workqueue
+from mlship.plan import observed, routes
+
+log = logging.getLogger("mlship.loop")
+
+WORKERS = 4
+_RETRY = workqueue.Backoff(first=0.5, last=30.0)
+_WATCH_SECONDS = 60.0
+
+
+class Loop:
+    """Keeps every service as its object says.
+
+    Args:
+        facts_of: reads ``backend`` and ``gateway``; it remembers what was read last.
+        clock: Unix seconds.
+    """
+
+    def __init__(
+        self,
+        *,
+        kept: store.Store,
+        catalog: resources.Catalog,
+        backend: base.Backend,
+        gateway: seams.Gateway,
+        facts_of: facts.Facts,
+        planner: seams.Planner,
+        book: journal.Journal,
+        meter: metrics.Metrics,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._store = kept
+        self._catalog = catalog
+        self._backend = backend
+        self._gateway = gateway
+        self._planner = planner
+        self._journal = book
+        self._metrics = meter
+        self._clock = clock
+        self._service = catalog.kind("InferenceService")
+        self._facts = facts_of
+        self._orphans = orphans.Orphans(clock)
+        self._queue: workqueue.Queue[observed.ServiceKey] = workqueue.Queue(self._look, on_error=self._failed)
+        self._routes: dict[observed.ServiceKey, routes.ServiceRoute] = {}
+        self._unseen: set[observed.ServiceKey] | None = None
+        self._publish = asyncio.Event()
+        self.known: set[observed.ServiceKey] = set()
+
+    async def run(self) -> None:
+        """Run until cancelled or ``close``. Replicas and Envoy are left as they are."""
+        owner = aio.Tasks(self._broken)
+        try:
+            owner.start(self._follow("store", self._follow_store), name="follow store")
+            owner.start(self._follow("backend", self._follow_backend), name="follow backend")
+            owner.start(self._follow("gateway", self._follow_gateway), name="follow gateway")
+            owner.start(self._publish_forever(), name="publish routes")
+            await self._queue.run(workers=WORKERS)
+        finally:
+            await owner.close()
+
+    async def close(self) -> None:
+        """Take up no more services; ``run`` returns when those under way are done."""
+        await self._queue.close()
+
+    def depth(self) -> int:
+        """How many services wait for a worker."""
+        return self._queue.depth()
+
+    def seen(self) -> Iterable[observed.Observed]:
+        """The newest facts of every service, for the metrics."""
+        return self._facts.newest.values()
+
+    # One look at one service.
+
+    async def _look(self, key: observed.ServiceKey) -> float | None:
+        started = time.perf_counter()
+        try:
+            wake_at = await self._reconcile(key)
+        except Exception as error:
+            self._metrics.reconciles.labels("error").inc()
+            await self._journal.record(
+                self._key(key), now=self._clock(), summary="the plan could not be carried out", error=str(error)[:1000]
+            )
+            raise
+        finally:
+            self._metrics.reconcile_seconds.observe(time.perf_counter() - started)
+            self._looked_at(key)
+        self._metrics.reconciles.labels("ok").inc()
+        return None if wake_at is None else asyncio.get_running_loop().time() + max(wake_at - self._clock(), 0.0)
+
+    async def _reconcile(self, key: observed.ServiceKey) -> float | None:
+        try:
+            world = await facts.world(self._store, self._catalog, key)
+        except errors.SpecError as error:
+            if error.reason is not errors.Reason.NOT_FOUND:
+                raise
+            return await self._without_object(key)
+        self.known.add(key)
+        self._orphans.claimed(key)
+        seen = await self._facts.of(key)
+        decision = self._planner.decide(world, seen, now=self._clock())
+        self._route(key, decision.route)
+        if decision.actions:
+            await self._backend.apply(key, decision.actions)
+            self._count(decision)
+        gone = await self._write(world.service, decision)
+        await self._enter(key, decision, gone=gone)
+        return None if gone else decision.wake_at
+
+    async def _without_object(self, key: observed.ServiceKey) -> float | None:
+        """A service without an object: usually long gone; else what it left running is ended after a grace."""
+        self._route(key, None)
+        seen = await self._facts.of(key)
+        todo, wake_at = self._orphans.plan(key, seen)
+        if todo:
+            log.warning("ending what runs for %s: no such service is stored", key)
+            await self._backend.apply(key, todo)
+        if wake_at is None and not todo:
+            self._facts.forget(key)
+            self.known.discard(key)
+        return wake_at
+
+    async def _write(self, service: store.Object, decision: seams.Decision) -> bool:
+        """Write the status, or remove what is finished; whether the object is gone."""
+        key, uid = store.key_of(self._service.id, service), service["metadata"]["uid"]
+        try:
+            if decision.finished and await self._store.remove(key, uid=uid):
+                return True
+            if decision.status is not None and decision.status != service.get("status"):
+                await self._store.replace(
+                    key, {"status": decision.status}, part=store.Part.STATUS, given=store.Precondition(uid=uid)
+                )
+        except errors.SpecError as error:
+            # Deleted, or made anew, since it was read: its event is on the way and has the last word.
+            if error.reason not in (errors.Reason.NOT_FOUND, errors.Reason.CONFLICT):
+                raise
+        return False
+
+    async def _enter(self, key: observed.ServiceKey, decision: seams.Decision, *, gone: bool) -> None:
+        if gone:
+            self._journal.forget(self._key(key))
+            self._route(key, None)
+            self._facts.forget(key)
+            self.known.discard(key)
+            log.info("%s is gone", key)
+            return
+        done = tuple(str(action) for action in decision.actions)
+        if done:
+            log.info("%s: %s", key, decision.summary, extra={"actions": list(done), "why": list(decision.why)})
+        await self._journal.record(
+            self._key(key), now=self._clock(), summary=decision.summary, actions=done, why=decision.why
+        )
+
+    def _count(self, decision: seams.Decision) -> None:
+        for action in decision.actions:
+            self._metrics.actions.labels(type(action).__name__).inc()
+
+    def _failed(self, key: observed.ServiceKey, error: Exception, delay: float) -> None:
+        expected = isinstance(error, errors.MlshipError)
+        log.error("%s: %s; next try in %.1f s", key, error, delay, exc_info=None if expected else error)
+
+    def _key(self, key: observed.ServiceKey) -> store.Key:
+        return store.Key(self._service.id, key.namespace, key.name)
+
+    # Routes: whoever plans says its own, one task publishes all.
+
+    def _route(self, key: observed.ServiceKey, route: routes.ServiceRoute | None) -> None:
+        if self._routes.get(key) == route:
+            return
+        if route is None:
+            del self._routes[key]
+        else:
+            self._routes[key] = route
+        self._publish.set()
+
+    def _looked_at(self, key: observed.ServiceKey) -> None:
+        if self._unseen:
+            self._unseen.discard(key)
+            if not self._unseen:
+                self._publish.set()
+
+    async def _publish_forever(self) -> None:
+        failures = 0
+        while True:
+            await self._publish.wait()
+            self._publish.clear()
+            if self._unseen is None or self._unseen:
+                continue
+            try:
+                await self._gateway.publish(routes.assemble(self._routes.values()))
+            except Exception as error:
+                failures += 1
+                self._metrics.publications.labels("error").inc()
+                delay = _RETRY.after(failures)
+                expected = isinstance(error, errors.MlshipError)
+                log.error(
+                    "the routes were not published: %s; next try in %.1f s",
+                    error,
+                    delay,
+                    exc_info=None if expected else error,
+                )
+                await aio.wait_event(self._publish, delay)
+                self._publish.set()
+            else:
+                failures = 0
+                self._metrics.publications.labels("ok").inc()
+
+    # News.
+
+    async def _follow(self, name: str, source: Callable[[], Awaitable[None]]) -> None:
+        """Follow a source for ever; when it fails, queue everything and follow it again."""
+        failures = 0
+        while True:
+            failures += 1
+            try:
+                await source()
+            except Exception as error:
+                expected = isinstance(error, errors.MlshipError)
+                log.error("lost the news of the %s: %s", name, error, exc_info=None if expected else error)
+            else:
+                log.warning("the %s has no more news", name)
+            await asyncio.sleep(_RETRY.after(min(failures, 4)))
+            await self._queue_all()
+
+    async def _follow_store(self) -> None:
+        since = await self._queue_all()
+        watcher = await self._store.watch(since=since)
+        try:
+            while True:
+                for event in await watcher.next(_WATCH_SECONDS):
+                    for key in await self._concerned(event):
+                        await self._queue.add(key)
+        finally:
+            watcher.close()
+
+    async def _queue_all(self) -> int:
+        """Queue every stored service; the version they were listed at."""
+        page = await self._store.page(self._service.id)
+        keys = {_service_key(body) for body in page.items}
+        if self._unseen is None:
+            self._unseen = set(keys)
+            self._publish.set()
+        for key in keys | self.known:
+            await self._queue.add(key)
+        return page.version
+
+    async def _concerned(self, event: store.Event) -> Iterable[observed.ServiceKey]:
+        """The services that an event makes worth a look: not those whose status alone was written."""
+        if not objects.asks_for_more(event):
+            return ()
+        if event.key.resource == self._service.id:
+            return (observed.ServiceKey(event.key.namespace, event.key.name),)
+        if event.key.resource not in facts.runtimes(self._catalog):
+            return ()
+        page = await self._store.page(self._service.id, namespace=event.key.namespace or None)
+        return [_service_key(body) for body in page.items]
+
+    async def _follow_backend(self) -> None:
+        async for key in self._backend.watch():
+            self.known.add(key)
+            await self._queue.add(key, urgent=False)
+
+    async def _follow_gateway(self) -> None:
+        news: AsyncIterator[None] = self._gateway.watch()
+        async for _ in news:
+            for key in self._facts.moved():
+                await self._queue.add(key, urgent=False)
+
+    def _broken(self, name: str, error: BaseException) -> None:
+        log.critical("%s ended: %s", name, error, exc_info=error)
+
+
+def _service_key(body: store.Object) -> observed.ServiceKey:
+    return observed.ServiceKey(body["metadata"]["namespace"], body["metadata"]["name"])

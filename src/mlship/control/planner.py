@@ -1,0 +1,68 @@
+"""The planner the loop is given: stored objects -> typed ones -> ``plan.reconcile``, and ``plan.causes`` for the why.
+
+The one place of the shell that knows the shape of both. A stored runtime that this version no longer understands is
+left out of the choice and named in the log; a stored service that it no longer understands is an error of its own.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import TypeVar
+
+from mlship import errors
+from mlship.api import load, meta, runtime, service
+from mlship.control import seams, store
+from mlship.plan import causes, observed, reconcile
+
+log = logging.getLogger("mlship.planner")
+
+T = TypeVar("T", bound=meta.Object)
+
+
+class Planner:
+    """``seams.Planner`` over the pure plan."""
+
+    def decide(self, world: seams.World, seen: observed.Observed, *, now: float) -> seams.Decision:
+        """See ``seams.Planner``."""
+        made = reconcile.plan(desired(world), seen, now)
+        return seams.Decision(
+            actions=made.actions,
+            route=made.route,
+            status=made.status or None,
+            wake_at=made.wake_at,
+            why=made.why,
+            finished=made.finished,
+            summary=made.summary(),
+        )
+
+    def explain(self, world: seams.World, seen: observed.Observed, *, now: float) -> Sequence[seams.Cause]:
+        """See ``seams.Planner``."""
+        return tuple(seams.Cause(one.text, one.hint) for one in causes.chain(desired(world), seen, now))
+
+
+def desired(world: seams.World) -> reconcile.Desired:
+    """The typed form of what is stored. Raises SpecError when the service is no longer understood."""
+    return reconcile.Desired(
+        service=_typed(world.service, service.InferenceService),
+        namespaced=_understood(world.namespaced, runtime.ServingRuntime),
+        cluster=_understood(world.cluster, runtime.ClusterServingRuntime),
+        deleting="deletionTimestamp" in world.service["metadata"],
+    )
+
+
+def _typed(body: store.Object, kind: type[T]) -> T:
+    found = load.parse(body)
+    if not isinstance(found, kind):
+        raise errors.SpecError(f"{body['metadata']['name']} is a {body['kind']}, {kind.__name__} was expected")
+    return found
+
+
+def _understood(bodies: Sequence[store.Object], kind: type[T]) -> tuple[T, ...]:
+    found = []
+    for body in bodies:
+        try:
+            found.append(_typed(body, kind))
+        except errors.SpecError as error:
+            log.warning("%s %s is left out of the choice: %s", body["kind"], body["metadata"]["name"], error)
+    return tuple(found)

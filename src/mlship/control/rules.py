@@ -1,0 +1,82 @@
+"""What ``api`` knows of kinds and rules, in the form the control API needs: the catalog, and the judge of new objects.
+
+Kinds that this version refuses are served, too: whoever applies one is told by name why not and what to do instead,
+where an unknown path would only say that nothing is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mlship.api import honour, kinds, load, problems
+from mlship.control import resources, seams, store
+
+_SERVERS_METADATA = (
+    "uid",
+    "resourceVersion",
+    "generation",
+    "creationTimestamp",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+    "managedFields",
+    "selfLink",
+    "generateName",
+)
+_AGE = resources.Column("Age", ".metadata.creationTimestamp", type="date")
+_SHARE = ".status.components.predictor.traffic[?(@.{}=='{}')].percent"
+
+# The printer columns of KServe's CRDs.
+_COLUMNS: dict[str, tuple[resources.Column, ...]] = {
+    "InferenceService": (
+        resources.Column("URL", ".status.url"),
+        resources.Column("Ready", ".status.conditions[?(@.type=='Ready')].status"),
+        resources.Column("Prev", _SHARE.format("tag", "prev"), type="integer"),
+        resources.Column("Latest", _SHARE.format("latestRevision", "true"), type="integer"),
+        resources.Column("PrevRolledoutRevision", ".status.components.predictor.previousRolledoutRevision"),
+        resources.Column("LatestReadyRevision", ".status.components.predictor.latestReadyRevision"),
+        _AGE,
+    ),
+    "ServingRuntime": (
+        resources.Column("Disabled", ".spec.disabled", type="boolean"),
+        resources.Column("ModelType", ".spec.supportedModelFormats[*].name"),
+        resources.Column("Containers", ".spec.containers[*].name"),
+        _AGE,
+    ),
+}
+_COLUMNS["ClusterServingRuntime"] = _COLUMNS["ServingRuntime"]
+
+
+def catalog() -> resources.Catalog:
+    """Every kind that has a class, in each of its versions."""
+    return resources.Catalog(
+        resources.Resource(
+            group=entry.group,
+            version=version,
+            kind=entry.kind,
+            plural=entry.plural,
+            singular=entry.singular,
+            short_names=entry.short_names,
+            namespaced=entry.namespaced,
+            columns=_COLUMNS.get(entry.kind, (_AGE,)),
+            drained=entry.kind == "InferenceService",
+        )
+        for entry in kinds.KINDS.values()
+        if entry.model is not None and entry.stance is not kinds.Stance.FOREIGN
+        for version in entry.versions
+    )
+
+
+class Judge:
+    """``seams.Rules`` over ``api.load`` and ``api.honour``."""
+
+    def review(self, raw: store.Object) -> Sequence[seams.Notice]:
+        """See ``seams.Rules``. What the server itself writes into metadata and status is not judged."""
+        given = {name: value for name, value in raw["metadata"].items() if name not in _SERVERS_METADATA}
+        plain = {name: value for name, value in raw.items() if name != "status"}
+        found = honour.refusals(load.parse({**plain, "metadata": given}))
+        refused = [one for one in found if one.severity is problems.Severity.REFUSE]
+        if refused:
+            raise problems.InvalidObject(refused)
+        return tuple(
+            seams.Notice(one.field, "; ".join(part for part in (one.reason, one.hint) if part)) for one in found
+        )

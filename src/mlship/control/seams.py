@@ -1,0 +1,89 @@
+"""What the shell needs from its neighbours, as protocols: the planner and the gateway. (The backend has its own.)
+
+The composition root puts the real ones in; tests put in worlds of their own.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, Protocol
+
+from mlship.control import store
+from mlship.plan import actions, observed, routes
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Decision:
+    """A plan as the loop needs it.
+
+    ``status`` is the whole status in JSON form; None leaves it as it is. ``wake_at`` is Unix seconds. ``finished``:
+    a deleted service has nothing left. ``why`` holds one sentence per reason, ``summary`` is one sentence for all.
+    """
+
+    actions: tuple[actions.Action, ...] = ()
+    route: routes.ServiceRoute | None = None
+    status: dict[str, Any] | None = None
+    wake_at: float | None = None
+    why: tuple[str, ...] = ()
+    finished: bool = False
+    summary: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class World:
+    """The stored objects a decision about one service rests on."""
+
+    service: store.Object
+    namespaced: tuple[store.Object, ...] = ()
+    cluster: tuple[store.Object, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Cause:
+    """One link of the chain from a condition to its root; ``hint`` is the likely fix."""
+
+    text: str
+    hint: str = ""
+
+
+class Planner(Protocol):
+    """Decides; pure but for the time it is given."""
+
+    def decide(self, world: World, seen: observed.Observed, *, now: float) -> Decision:
+        """What to do about a service. Raises SpecError when a stored object is no longer understood."""
+        ...
+
+    def explain(self, world: World, seen: observed.Observed, *, now: float) -> Sequence[Cause]:
+        """Why the service is as it is, from the condition down to the root."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Notice:
+    """A field that is accepted and has no effect here."""
+
+    field: str
+    text: str
+
+
+class Rules(Protocol):
+    """Judges an object before it is stored."""
+
+    def review(self, raw: store.Object) -> Sequence[Notice]:
+        """What is accepted without effect. Raises SpecError with every problem when the object is refused."""
+        ...
+
+
+class Gateway(Protocol):
+    """What carries the traffic."""
+
+    async def publish(self, table: routes.RouteTable) -> None: ...
+
+    def view(self, service: observed.ServiceKey) -> observed.Gateway: ...
+
+    def watch(self) -> AsyncIterator[None]: ...
+
+    async def close(self) -> None: ...
+
+    async def stop(self) -> None: ...

@@ -1,0 +1,159 @@
+"""Starts the local control plane as a program of its own, and waits for one to end.
+
+For the commands: ``deploy`` and ``apply`` need a control plane and start it when none answers. It is a session of its
+own, so that closing the terminal does not end it, and this module imports nothing of it: it is started by name.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import time
+
+from mlship import client, errors, home
+
+_LOCKED = 75
+_LINES = 15
+_TAIL = 64 * 1024
+
+
+def ensure_running(
+    where: home.Home,
+    *,
+    port: str = "",
+    host: str = "",
+    domain: str = "",
+    api_port: str = "",
+    deadline: float = 30.0,
+) -> client.Object:
+    """Have a control plane run in ``where``; its status, with ``started`` telling whether it was started just now.
+
+    ``port``: the gateway's, a number or ``auto``; empty leaves it as remembered. Raises SpecError (Conflict) when one
+    runs that listens elsewhere than asked, BackendError with the last lines of its log when it does not come up.
+    """
+    found = _answer(where)
+    if found is not None:
+        _check_same(found, port=port, host=host, domain=domain)
+        return {**found, "started": False}
+    given = {"--port": port, "--host": host, "--domain": domain, "--api-port": api_port}
+    flags = [text for flag, value in given.items() if value for text in (flag, value)]
+    until = time.monotonic() + deadline
+    process = _start(where, flags)
+    while time.monotonic() < until:
+        found = _answer(where)
+        if found is not None:
+            return {**found, "started": True}
+        code = process.poll()
+        # Another command may have started one at the same time: its is as good as ours.
+        if code is not None and code != _LOCKED:
+            raise _did_not_start(where, f"ended with code {code}")
+        time.sleep(0.05)
+    raise _did_not_start(where, f"did not answer within {deadline:.0f} s")
+
+
+def stop(where: home.Home, *, replicas: bool, deadline: float = 90.0) -> bool:
+    """End the control plane and, if asked, every replica and Envoy; False when none was running.
+
+    Raises NotReady when it has not ended after ``deadline`` seconds.
+    """
+    try:
+        with client.Client(where) as control:
+            control.shutdown(replicas=replicas)
+    except client.Unreachable:
+        if not is_held(where.control_pid):
+            return False
+        raise
+    until = time.monotonic() + deadline
+    while is_held(where.control_pid):
+        if time.monotonic() > until:
+            raise errors.NotReady(
+                f"the control plane has not ended after {deadline:.0f} s",
+                hint=f"Its log is {where.control_log}.",
+                reason=errors.Reason.DEADLINE,
+            )
+        time.sleep(0.05)
+    return True
+
+
+def is_held(lock: pathlib.Path) -> bool:
+    """Whether a control plane holds this lock file."""
+    try:
+        descriptor = os.open(lock, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def last_lines(log: pathlib.Path, *, lines: int = _LINES) -> list[str]:
+    """The end of the control plane's log for people: the messages of JSON lines, other lines as they are."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - _TAIL))
+            text = file.read().decode(errors="replace")
+    except OSError:
+        return []
+    return [_readable(line) for line in text.splitlines()[-lines:]]
+
+
+def _readable(line: str) -> str:
+    try:
+        body = json.loads(line)
+    except ValueError:
+        return line[:500]
+    return str(body.get("message", line))[:500] if isinstance(body, dict) else line[:500]
+
+
+def _answer(where: home.Home) -> client.Object | None:
+    try:
+        with client.Client(where, timeout=5.0) as control:
+            return control.status()
+    except (client.Unreachable, errors.NotReady):
+        return None
+
+
+def _start(where: home.Home, flags: list[str]) -> subprocess.Popen[bytes]:
+    try:
+        where.logs.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with where.control_log.open("ab") as log:
+            return subprocess.Popen(
+                [sys.executable, "-m", "mlship.control.main", "--home", str(where.root), *flags],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd="/",
+                start_new_session=True,
+            )
+    except OSError as error:
+        raise errors.BackendError(
+            f"the control plane cannot be started in {where.root}: {error.strerror or error}",
+            hint="Check the folder and its permissions, or set MLSHIP_HOME to another one.",
+        ) from error
+
+
+def _did_not_start(where: home.Home, what: str) -> errors.BackendError:
+    lines = last_lines(where.control_log)
+    told = "\n".join(f"  {line}" for line in lines) or "  (it wrote nothing)"
+    return errors.BackendError(
+        f"the control plane {what}; the end of its log:\n{told}\n", hint=f"The whole log is {where.control_log}."
+    )
+
+
+def _check_same(found: client.Object, *, port: str, host: str, domain: str) -> None:
+    gateway = found.get("gateway") or {}
+    for name, asked in (("port", "" if port == "auto" else port), ("host", host), ("domain", domain)):
+        if asked and str(gateway.get(name)) != asked:
+            raise errors.SpecError(
+                f"the running control plane's {name} is {gateway.get(name)}, not {asked}",
+                hint="Stop it with mlship down, then start it anew.",
+                reason=errors.Reason.CONFLICT,
+            )
