@@ -60,19 +60,15 @@ class Cache:
     @contextlib.contextmanager
     def staging(self) -> Iterator[pathlib.Path]:
         """An empty folder on the cache's disk, removed at the end; after a crash, by ``clean``."""
-        place = self._staging / secrets.token_hex(8)
-        lock = place.with_suffix(".lock")
         with files.into_cache(self.root):
-            descriptor = locks.try_lock(lock)
-            place.mkdir(mode=0o700)
+            place, descriptor = self._stage()
         try:
             yield place
         finally:
             with files.into_cache(self.root):
                 files.remove_tree(place)
-                lock.unlink(missing_ok=True)
-            if descriptor is not None:
-                os.close(descriptor)
+                place.with_suffix(".lock").unlink(missing_ok=True)
+            os.close(descriptor)
 
     def publish(self, staged: pathlib.Path, digest: str) -> pathlib.Path:
         """Make ``staged`` (inside a ``staging`` folder) the content of ``digest``, in one step, and return its path.
@@ -167,6 +163,7 @@ class Cache:
                 (self._locks / entry.digest.removeprefix("sha256:")).unlink(missing_ok=True)
             total -= entry.size
             removed.append(entry)
+        self._forget()
         return removed
 
     def clean(self) -> None:
@@ -181,6 +178,26 @@ class Cache:
                     lock.unlink(missing_ok=True)
                 finally:
                     os.close(descriptor)
+
+    def _stage(self) -> tuple[pathlib.Path, int]:
+        """A new staging folder and its lock; another one when a cleaner took a lock file just made."""
+        while True:
+            place = self._staging / secrets.token_hex(8)
+            descriptor = locks.try_lock(place.with_suffix(".lock"))
+            if descriptor is not None:
+                place.mkdir(mode=0o700)
+                return place, descriptor
+
+    def _forget(self) -> None:
+        """Remove the records of what is no longer there. They are hints: one lost to a race costs a download."""
+        with files.into_cache(self.root):
+            for path in list(self.remembered.iterdir()):
+                try:
+                    known = self._folder(json.loads(path.read_bytes())["digest"]).is_dir()
+                except (OSError, ValueError, KeyError, TypeError):
+                    known = False
+                if not known:
+                    path.unlink(missing_ok=True)
 
     def _folder(self, digest: str) -> pathlib.Path:
         if not _DIGEST.match(digest):

@@ -171,15 +171,23 @@ class _Download:
                 hint="Store it without Content-Encoding, or download it yourself and deploy the file.",
             )
         if response.status_code == 206:
-            if http.range_start(response) != self._part.offset:
-                self._part.reset()
-                raise http.Transient("the server resumed at another place than asked for")
+            self._resume(response, about)
         else:
             self._part.restart(about)
         if about.total is not None:
             self._check_size(about.total)
             files.require_space(self._store.root, about.total - self._part.offset)
         self._meter.start("download", about.total, done=self._part.offset)
+
+    def _resume(self, response: httpx.Response, about: identity.Identity) -> None:
+        """Take a 206 answer only when it goes on exactly where the same file broke off."""
+        before = self._part.about
+        same = before is not None and (before.total or about.total) == about.total
+        if about.etag and before is not None and about.etag != before.etag:
+            same = False
+        if not same or http.range_start(response) != self._part.offset:
+            self._part.reset()
+            raise http.Transient("the server resumed another file, or at another place than asked for")
 
     def _receive(self, response: httpx.Response) -> None:
         for chunk in response.iter_raw():

@@ -100,9 +100,14 @@ def fetch(
         if raw.etag:
             record = remember.Record(digest, name, etag=raw.etag, stamp=raw.stamp)
             remember.remember(cache, remember.of_address(address.url), record)
-        # Named while the staging is still ours: nothing collects an entry that was used this moment.
-        path = cache.named(digest, name)
-        return Fetched(path, digest, cache.size(digest), raw.stamp, pace.clock() - began)
+        try:
+            path, size = cache.named(digest, name), cache.size(digest)
+        except KeyError as error:
+            raise errors.BackendError(
+                f"{address} was removed from the cache {cache.root} right after it had been published.",
+                hint="Fetch it again; whoever collects the cache should spare what was used lately.",
+            ) from error
+        return Fetched(path, digest, size, raw.stamp, pace.clock() - began)
 
 
 def stamp(

@@ -63,6 +63,8 @@ class Partial:
         """Hash the bytes that an earlier process left, so that the download can go on behind them."""
         with files.into_cache(self._root):
             size = os.fstat(self._file).st_size
+            if size == 0:
+                return
             meter.start("verify", size)
             os.lseek(self._file, 0, os.SEEK_SET)
             while chunk := os.read(self._file, files.CHUNK):

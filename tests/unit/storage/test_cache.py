@@ -241,3 +241,21 @@ def test_long_names_keep_their_suffix(text: str) -> None:
     name = cache.safe_name(text)
     assert len(os.fsencode(name)) <= 140
     assert name.endswith(text[-3:])
+
+
+def test_a_cleaner_that_comes_first_is_evaded(store: cache.Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, taken = cache.locks.try_lock, list[int]()
+
+    def cleaner_was_faster(path: pathlib.Path) -> int | None:
+        if taken:
+            return whole(path)
+        descriptor = whole(path)
+        assert descriptor is not None
+        taken.append(descriptor)
+        return None
+
+    monkeypatch.setattr(cache.locks, "try_lock", cleaner_was_faster)
+    with store.staging() as place:
+        store.clean()
+        assert place.is_dir()
+    os.close(taken[0])

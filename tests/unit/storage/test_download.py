@@ -269,3 +269,30 @@ def test_who_waits_sees_that_the_holder_works(load: Any, site: Any, file: Any, s
     load(url, report=report)
     assert not pulses & {1, 2, 3}
     assert not lock.exists()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"ETag": '"two"', "Content_Range": f"bytes 100000-{len(DATA) - 1}/{len(DATA)}"},
+        {"ETag": '"one"', "Content_Range": f"bytes 100000-{len(DATA) - 1}/{len(DATA) + 1}"},
+        {"ETag": '"one"', "Content_Range": "nonsense"},
+    ],
+)
+def test_the_rest_of_another_file_is_not_taken(load: Any, site: Any, file: Any, wrong: dict[str, str]) -> None:
+    page, lies = file(DATA, breaks=[100_000]), [1]
+
+    def careless(handler: Any) -> None:
+        if handler.headers.get("Range") and lies and lies.pop():
+            handler.answer(206, bytes(len(DATA) - 100_000), **wrong)
+        else:
+            page(handler)
+
+    site.pages["/m.pkl"] = careless
+    assert load(f"{site.url}/m.pkl")[1] == DATA
+
+
+def test_an_unasked_part_is_not_taken_for_the_whole(load: Any, site: Any) -> None:
+    site.pages["/m.pkl"] = lambda handler: handler.answer(206, b"x", Content_Range="bytes 0-0/9")
+    with pytest.raises(errors.BackendError, match="resumed another file"):
+        load(f"{site.url}/m.pkl")

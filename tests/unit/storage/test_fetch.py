@@ -186,6 +186,17 @@ def test_a_bad_archive_leaves_nothing(tmp_path: pathlib.Path, load: Any, store: 
     assert leftovers() == []
 
 
+def test_what_a_collector_took_is_told(tmp_path: pathlib.Path, load: Any, store: cache.Cache) -> None:
+    class Greedy(cache.Cache):
+        def named(self, digest: str, name: str) -> pathlib.Path:
+            self.collect(set())
+            return super().named(digest, name)
+
+    (tmp_path / "m.pkl").write_bytes(DATA)
+    with pytest.raises(errors.BackendError, match="removed from the cache"):
+        load(tmp_path / "m.pkl", cache=Greedy(store.root))
+
+
 def test_progress_names_every_phase(tmp_path: pathlib.Path, load: Any) -> None:
     told: list[progress.Progress] = []
     load(pack(tmp_path / "m.tar.gz", m=DATA), progress=told.append)

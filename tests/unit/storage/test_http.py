@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import pathlib
 import socket
 from typing import Any
 
@@ -55,13 +56,25 @@ def test_redirects_stay_on_http(client: http.Client, site: Any, there: str) -> N
         get(client, f"{site.url}/a")
 
 
-def test_redirects_never_leave_https() -> None:
-    class Answer:
-        headers = {"location": "http://example.org/m?sig=SECRET"}  # noqa: RUF012
+@pytest.fixture
+def trusting(certificate: pathlib.Path, monkeypatch: pytest.MonkeyPatch, bounds: limits.Limits):
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    found = http.Client(bounds)
+    yield found
+    found.close()
 
+
+def test_redirects_never_leave_https(trusting: http.Client, secure_site: Any, site: Any, file: Any) -> None:
+    site.pages["/m"] = file(b"model")
+    secure_site.pages["/m"] = file(b"model")
+    secure_site.pages["/out"] = redirect(f"{site.url}/m?sig=SECRET")
+    site.pages["/in"] = redirect(f"{secure_site.url}/m")
+    assert get(trusting, f"{site.url}/in") == (200, b"model")
+    site.requests.clear()
     with pytest.raises(errors.SpecError, match="from https to the unprotected") as caught:
-        http._next("https://example.org/m", Answer(), uri.parse("https://example.org/m"))  # type: ignore[arg-type]
+        get(trusting, f"{secure_site.url}/out")
     assert "SECRET" not in str(caught.value)
+    assert site.requests == []
 
 
 def test_credentials_stay_with_their_origin(client: http.Client, site: Any, file: Any) -> None:
@@ -128,12 +141,10 @@ def test_a_body_that_breaks_off_is_transient(client: http.Client, site: Any, fil
         get(client, f"{site.url}/m")
 
 
-def test_an_untrusted_certificate_is_not_tried_again() -> None:
-    import httpx
-
-    found = http._broken(httpx.ConnectError("[SSL: CERTIFICATE_VERIFY_FAILED] self-signed"), uri.parse("https://h/m"))
-    assert isinstance(found, errors.BackendError)
-    assert "not trusted" in str(found)
+def test_an_untrusted_certificate_is_not_tried_again(client: http.Client, secure_site: Any, file: Any) -> None:
+    secure_site.pages["/m"] = file(b"model")
+    with pytest.raises(errors.BackendError, match="not trusted"):
+        get(client, f"{secure_site.url}/m")
 
 
 def test_addresses_are_not_logged(client: http.Client, site: Any, file: Any, caplog: pytest.LogCaptureFixture) -> None:

@@ -95,6 +95,19 @@ def test_a_source_that_changes_once_is_copied_again(tmp_path: pathlib.Path, stor
     assert found.digest == f"sha256:{hashlib.sha256(b'new and longer').hexdigest()}"
 
 
+def test_a_write_behind_the_copy_is_noticed(tmp_path: pathlib.Path, store: cache.Cache) -> None:
+    path = tmp_path / "m.pkl"
+    path.write_bytes(b"old")
+    os.utime(path, ns=(1, 1))
+    writes = [b"new"]
+
+    def overwrite_at_the_end(now: progress.Progress) -> None:
+        if now.done_bytes == now.total_bytes and writes:
+            path.write_bytes(writes.pop())
+
+    assert snap(path, store, progress.Meter(overwrite_at_the_end, lambda: False, every=1e9))[1] == b"new"
+
+
 def test_without_enough_space_nothing_is_written(
     tmp_path: pathlib.Path, store: cache.Cache, meter: progress.Meter, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import fcntl
 import os
 import pathlib
 import subprocess
@@ -72,13 +73,20 @@ def test_a_waiter_may_be_stopped(tmp_path: pathlib.Path) -> None:
     os.close(descriptor)
 
 
-def test_a_removed_lock_file_is_not_mistaken_for_the_lock(tmp_path: pathlib.Path) -> None:
-    path = tmp_path / "lock"
-    first = locks.try_lock(path)
-    assert first is not None
-    path.unlink()
-    second = locks.try_lock(path)
-    assert second is not None
-    assert os.fstat(second).st_ino == path.stat().st_ino
-    os.close(first)
-    os.close(second)
+def test_a_lock_file_that_its_holder_removed_meanwhile_is_not_the_lock(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, whole, removals = tmp_path / "lock", fcntl.flock, [1]
+
+    def removed_meanwhile(descriptor: int, operation: int) -> None:
+        if removals:
+            removals.pop()
+            path.unlink()
+        whole(descriptor, operation)
+
+    monkeypatch.setattr(locks.fcntl, "flock", removed_meanwhile)
+    descriptor = locks.try_lock(path)
+    assert descriptor is not None
+    assert os.fstat(descriptor).st_ino == path.stat().st_ino
+    assert locks.try_lock(path) is None
+    os.close(descriptor)

@@ -24,6 +24,7 @@ def test_a_record_lasts_as_long_as_its_bytes(store: cache.Cache) -> None:
     assert "SECRET" not in "".join(path.name for path in store.remembered.iterdir())
     store.collect(set())
     assert remember.recall(store, key) is None
+    assert list(store.remembered.iterdir()) == []
 
 
 @pytest.mark.parametrize(
