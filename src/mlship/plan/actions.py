@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from mlship.api import redact
 from mlship.plan import observed
 
 
@@ -55,7 +56,7 @@ class FetchArtifact:
     why: str = ""
 
     def __str__(self) -> str:
-        return f"fetch {self.uri}" + (f" ({self.why})" if self.why else "")
+        return f"fetch {redact.uri(self.uri)}" + (f" ({self.why})" if self.why else "")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -90,7 +91,7 @@ class ForgetArtifact:
     uri: str
 
     def __str__(self) -> str:
-        return f"forget {self.uri}"
+        return f"forget {redact.uri(self.uri)}"
 
 
 Action = FetchArtifact | StartReplica | StopReplica | ForgetArtifact

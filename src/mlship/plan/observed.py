@@ -93,7 +93,9 @@ class Artifact:
     """The model's bytes as found. ``stale``: the source has changed since they were fetched.
 
     A READY artifact that is being fetched again stays READY with its old digest until the new bytes are complete;
-    a re-fetch that fails keeps it READY and fills ``error``.
+    a re-fetch that fails keeps it READY and fills ``error``. ``stale`` and ``error`` end when a fetch begins.
+    ``retry_at`` with an ``error`` is the time for another try; None means that only a change is worth one: of the
+    source, which makes it ``stale`` (FAILED ones too), or of the service.
     """
 
     uri: str

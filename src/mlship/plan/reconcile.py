@@ -1,0 +1,276 @@
+"""What should change: ``plan(desired, seen, now)`` decides, nothing else does. Pure and total.
+
+The middle of the loop: the shell observes, this decides, the backend and the gateway apply, and the result is observed
+again. Everything is decided anew from the facts each time, so a lost event, a restart of the control plane or a plan
+that was carried out by half needs no special care. No observed world makes it raise: a spec that cannot be carried
+out is told in the status, and what serves goes on serving.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from mlship import errors
+from mlship.api import honour, select
+from mlship.api import runtime as runtimes
+from mlship.api import service as services
+from mlship.plan import actions, observed, program, replicas, revision, routes, status
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Desired:
+    """What the user wants: the service, the runtimes it may select, and whether it shall go."""
+
+    service: services.InferenceService
+    namespaced: tuple[runtimes.ServingRuntime, ...] = ()
+    cluster: tuple[runtimes.ClusterServingRuntime, ...] = ()
+    deleting: bool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Plan:
+    """What to do about one service now.
+
+    ``route`` is None for a service that shall go. ``status`` is in Kubernetes' shape. ``wake_at`` (Unix seconds): plan
+    again then, even if nothing happens. ``why`` holds one sentence per reason. ``finished``: a service that shall go
+    has nothing left. ``keep`` counts the replicas that stay, ``waits`` names what the plan waits for.
+    """
+
+    actions: tuple[actions.Action, ...] = ()
+    route: routes.ServiceRoute | None = None
+    status: dict[str, Any] = dataclasses.field(default_factory=dict)
+    wake_at: float | None = None
+    why: tuple[str, ...] = ()
+    finished: bool = False
+    keep: int = 0
+    waits: tuple[str, ...] = ()
+
+    def summary(self) -> str:
+        """One sentence: ``start 1 replica, keep 1; wait for readiness``."""
+        starts = sum(isinstance(one, actions.StartReplica) for one in self.actions)
+        stops = sum(isinstance(one, actions.StopReplica) for one in self.actions)
+        said = ["fetch the model"] if any(isinstance(one, actions.FetchArtifact) for one in self.actions) else []
+        said += [f"start {_count(starts)}"] if starts else []
+        said += [f"stop {_count(stops)}"] if stops else []
+        said += ["forget the model"] if any(isinstance(one, actions.ForgetArtifact) for one in self.actions) else []
+        if self.keep:
+            said.append(f"keep {self.keep if starts or stops else _count(self.keep)}")
+        done = "everything is gone" if self.finished else "nothing to do"
+        return f"{', '.join(said) or done}" + (f"; wait for {' and '.join(self.waits)}" if self.waits else "")
+
+
+def plan(desired: Desired, seen: observed.Observed, now: float) -> Plan:
+    """Decide what to do about a service at ``now`` (Unix seconds). Never raises, and repeats itself exactly."""
+    service = desired.service
+    key = observed.ServiceKey(service.namespace, service.name)
+    if desired.deleting:
+        return _farewell(service, key, seen, now)
+    return _serve(desired, key, seen, now)
+
+
+def _serve(desired: Desired, key: observed.ServiceKey, seen: observed.Observed, now: float) -> Plan:
+    service = desired.service
+    effective = services.effective(service)
+    wanted = max(effective.min_replicas, 0)
+    runtime: runtimes.Runtime | None = None
+    made: revision.Target | None = None
+    memory: revision.Memory | None = None
+    problem: errors.MlshipError | None = None
+    try:
+        _refuse_unhonoured(service)
+        runtime = _runtime(effective, desired)
+        spec = program.spec_of(effective, runtime)
+    except errors.MlshipError as error:
+        problem = error
+        memory = revision.read(_stored(service.status))
+    else:
+        known = revision.recall(_stored(service.status), spec)
+        made = revision.target(spec, uri=effective.storage_uri, artifact=seen.artifact, memory=known)
+        memory = revision.remember(made, effective.storage_uri) or known
+    assignment = replicas.assign(
+        key,
+        seen,
+        target=made.name if made else "",
+        startable=made.startable if made else False,
+        wanted=wanted,
+        last_ready=status.last_ready(service.status),
+    )
+    state = status.Situation(
+        service=service,
+        seen=seen,
+        assignment=assignment,
+        wanted=wanted,
+        stopped=effective.stopped,
+        now=now,
+        uri=effective.storage_uri,
+        runtime=runtime,
+        target=made,
+        memory=memory,
+        problem=problem,
+    )
+    fetches, wake_at = _artifact(state) if made is not None and wanted else ((), None)
+    starts = _starts(state, key)
+    return Plan(
+        actions=(*fetches, *starts, *_stops(state)),
+        route=_route(state, effective, key),
+        status=status.build(state),
+        wake_at=wake_at,
+        why=_why(state, (*fetches, *starts)),
+        keep=len(assignment.keep),
+        waits=_waits(state, starting=bool(starts), fetching=bool(fetches)),
+    )
+
+
+def _refuse_unhonoured(service: services.InferenceService) -> None:
+    refusals = honour.refusals(service)
+    if refusals:
+        raise errors.SpecError("; ".join(str(one) for one in refusals[:3]))
+
+
+def _runtime(effective: services.Effective, desired: Desired) -> runtimes.Runtime | None:
+    if effective.container is not None:
+        return None
+    cluster = (*desired.cluster, *runtimes.builtin())
+    return select.select(effective, namespaced=desired.namespaced, cluster=cluster).runtime
+
+
+def _stored(stored: dict[str, Any] | None) -> object:
+    own = (stored or {}).get("mlship")
+    return own.get("newest") if isinstance(own, dict) else None
+
+
+def _artifact(state: status.Situation) -> tuple[tuple[actions.Action, ...], float | None]:
+    """The fetch that is due, or when it will be."""
+    artifact, uri = state.seen.artifact, state.uri
+    if not uri:
+        forget = (actions.ForgetArtifact(artifact.uri),) if artifact is not None else ()
+        return forget, None
+    if artifact is None:
+        return (actions.FetchArtifact(uri, why="it is not here yet"),), None
+    if artifact.uri != uri:
+        return (actions.FetchArtifact(uri, why="the service names another model now"),), None
+    again = bool(artifact.error) and artifact.retry_at is not None
+    if artifact.state is observed.ArtifactState.FETCHING or not (artifact.stale or again):
+        return (), None
+    if artifact.retry_at is not None and artifact.retry_at > state.now:
+        return (), artifact.retry_at
+    why = "the source has changed" if artifact.stale else "the last try failed"
+    return (actions.FetchArtifact(uri, why=why),), None
+
+
+def _starts(state: status.Situation, key: observed.ServiceKey) -> tuple[actions.StartReplica, ...]:
+    made = state.target
+    if made is None:
+        return ()
+    why = "it is missing"
+    if state.assignment.serving not in ("", made.name):
+        why = f"revision {made.name} replaces {state.assignment.serving}"
+    return tuple(
+        actions.StartReplica(
+            observed.ReplicaId(key, made.name, ordinal),
+            spec=made.spec,
+            model_path=made.model_path,
+            digest=made.digest,
+            why=why,
+        )
+        for ordinal in state.assignment.start
+    )
+
+
+def _stops(state: status.Situation) -> tuple[actions.StopReplica, ...]:
+    return tuple(actions.StopReplica(one.id, why=_not_wanted(state, one)) for one in state.assignment.stop)
+
+
+def _not_wanted(state: status.Situation, replica: observed.Replica) -> str:
+    if state.wanted == 0:
+        if state.leaving:
+            return "the service is deleted"
+        return "the service is stopped" if state.stopped else "minReplicas is 0"
+    if replica.id.revision == state.newest:
+        return f"{_count(state.wanted)} shall run"
+    return f"revision {state.newest} replaces it"
+
+
+def _route(state: status.Situation, effective: services.Effective, key: observed.ServiceKey) -> routes.ServiceRoute:
+    endpoints = tuple(sorted({one.endpoint for one in state.assignment.routed if one.endpoint is not None}))
+    splits = (routes.Split(state.assignment.serving, weight=100, endpoints=endpoints),) if endpoints else ()
+    return routes.ServiceRoute(
+        service=key,
+        created=state.service.metadata.creation_timestamp or "",
+        timeout=float(max(effective.timeout, 1)),
+        splits=splits,
+        message="" if splits else _unanswered(state),
+    )
+
+
+def _unanswered(state: status.Situation) -> str:
+    """What callers are told while no replica can answer."""
+    reason, message = status.waiting_for(state)
+    what = "is stopped" if reason in ("Stopped", "ScaledToZero") else "has no ready replica"
+    said = f" {message}" if message else ""
+    return (
+        f"{state.service.namespace}/{state.service.name} {what}.{said} `{status.why_command(state.service)}` says more."
+    )
+
+
+def _why(state: status.Situation, todo: tuple[actions.Action, ...]) -> tuple[str, ...]:
+    said = [one.why for one in todo if isinstance(one, actions.FetchArtifact)]
+    if said:
+        said = [f"the model is fetched: {said[0]}"]
+    assignment = state.assignment
+    reason, message = status.waiting_for(state)
+    if reason:
+        said.append(message)
+    if assignment.serving and assignment.serving != state.newest and state.newest:
+        said.append(
+            f"revision {assignment.serving} serves until as many replicas of {state.newest} are ready "
+            f"({len(assignment.routed)})"
+        )
+    if assignment.routed and state.newest == "" and state.problem is None:
+        said.append("nothing is stopped while it is not known which revision is the newest")
+    said += [f"{one.id} is stopped when the gateway no longer routes to it" for one in assignment.draining]
+    if assignment.stop and not state.seen.gateway.running:
+        said.append("the gateway is not running, so nothing waits until it lets go of a replica")
+    artifact = state.seen.artifact
+    if artifact is not None and artifact.error and artifact.state is observed.ArtifactState.READY:
+        said.append(f"the changed model could not be fetched, the one that is here stays: {artifact.error}")
+    return tuple(said)
+
+
+def _waits(state: status.Situation, *, starting: bool, fetching: bool) -> tuple[str, ...]:
+    reason, _ = status.waiting_for(state)
+    waits = []
+    if fetching or reason == "FetchingModel":
+        waits.append("the model")
+    elif starting or reason in ("Starting", "Restarting", "Unready"):
+        waits.append("readiness")
+    if state.assignment.draining:
+        waits.append("the gateway to let go")
+    if state.assignment.ending:
+        waits.append(f"{_count(len(state.assignment.ending))} to end")
+    return tuple(waits)
+
+
+def _farewell(
+    service: services.InferenceService, key: observed.ServiceKey, seen: observed.Observed, now: float
+) -> Plan:
+    """End everything in order: the route, then the replicas, then the artifact's record."""
+    assignment = replicas.assign(key, seen, target="", startable=False, wanted=0)
+    state = status.Situation(
+        service=service, seen=seen, assignment=assignment, wanted=0, stopped=False, now=now, leaving=True
+    )
+    todo: tuple[actions.Action, ...] = _stops(state)
+    if not assignment.present and seen.artifact is not None:
+        todo = (actions.ForgetArtifact(seen.artifact.uri),)
+    return Plan(
+        actions=todo,
+        status=status.build(state),
+        why=_why(state, ()),
+        finished=not assignment.present and seen.artifact is None,
+        waits=_waits(state, starting=False, fetching=False),
+    )
+
+
+def _count(number: int) -> str:
+    return f"{number} replica" if number == 1 else f"{number} replicas"
