@@ -29,6 +29,8 @@ _FETCHES_AT_ONCE = 2
 _TELL_EVERY = 0.5
 _LONGEST_ERROR = 600
 _LOCAL = frozenset({"file", "pvc"})
+_REMOTE = frozenset({"http", "https"})
+_ASK_AGAIN_AFTER = 30.0
 _CLOSE_SECONDS = 5.0
 
 
@@ -191,9 +193,9 @@ class Artifacts:
     async def _stamp(self, held: _Held) -> str | None:
         """The stamp of a local source; None when there is none to be had: a source that is away has not changed."""
         try:
-            address = uri.parse(held.fact.uri)
-            if address.scheme not in _LOCAL:
+            if _scheme(held.fact.uri) not in _LOCAL:
                 return None
+            address = uri.parse(held.fact.uri)
             ask = functools.partial(fetch.stamp, address, volumes=self._place.volumes, limits=self._bounds)
             return await asyncio.get_running_loop().run_in_executor(self._lookers, ask)
         except errors.MlshipError:
@@ -201,7 +203,7 @@ class Artifacts:
 
     async def _attempt(self, held: _Held) -> None:
         state = held.fact.state if _has_bytes(held) else observed.ArtifactState.FETCHING
-        self._set(held, state=state, error="", reason="", retry_at=None)
+        self._set(held, state=state, error="", reason="", retry_at=None, stale=False)
         try:
             loop = asyncio.get_running_loop()
             got = await loop.run_in_executor(self._fetchers, functools.partial(self._fetch, held, loop))
@@ -259,24 +261,33 @@ class Artifacts:
             size=got.size,
             done=got.size,
             total=got.size,
-            stale=False,
         )
 
     async def _failed_for_good(self, held: _Held, error: errors.MlshipError) -> None:
-        """The user must act. What was there before stays; it counts as stale again when the source changes again."""
-        held.attempts = 0
+        """The user must act, and where. A local source shows it; a server is asked again at long intervals."""
+        if _scheme(held.fact.uri) in _REMOTE:
+            self._failed_for_now(held, error, at_least=_ASK_AGAIN_AFTER)
+            return
         held.stamp = await self._stamp(held) or ""
-        self._tell_failure(held, error, stale=False)
+        self._tell_failure(held, error)
 
-    def _failed_for_now(self, held: _Held, error: errors.MlshipError) -> None:
+    def _failed_for_now(self, held: _Held, error: errors.MlshipError, *, at_least: float = 0.0) -> None:
         held.attempts += 1
-        wait = max(process.delay(held.attempts), error.retry_after or 0.0)
-        self._tell_failure(held, error, retry_at=self._clock() + wait)
+        wait = max(process.delay(held.attempts), error.retry_after or 0.0, at_least)
+        self._tell_failure(held, error, retry_at=self._clock() + wait, stale=_has_bytes(held))
 
     def _tell_failure(self, held: _Held, error: errors.MlshipError, **changes: object) -> None:
         log.warning("%s: cannot fetch its artifact: %s", held.service, error)
         state = held.fact.state if _has_bytes(held) else observed.ArtifactState.FAILED
         self._set(held, state=state, error=str(error)[:_LONGEST_ERROR], reason=str(error.reason), **changes)
+
+
+def _scheme(address: str) -> str:
+    """The scheme of a URI; empty when it is none."""
+    try:
+        return uri.parse(address).scheme
+    except errors.SpecError:
+        return ""
 
 
 def _has_bytes(held: _Held) -> bool:

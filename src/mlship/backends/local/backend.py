@@ -14,7 +14,7 @@ import pathlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import assert_never
 
-from mlship import aio, home
+from mlship import aio, errors, home
 from mlship.backends import base
 from mlship.backends.local import artifacts, changes, expand, jobs, logs, supervisor
 from mlship.plan import actions, observed
@@ -60,6 +60,8 @@ class LocalBackend:
         )
         self._replicas: dict[observed.ServiceKey, dict[str, observed.ReplicaId]] = {}
         self._owners: dict[str, observed.ServiceKey] = {}
+        self._hidden: dict[observed.ServiceKey, set[str]] = {}
+        self._closed = False
 
     async def start(self) -> None:
         """Adopt what a control plane before this one left. Raises ``errors.BackendError``."""
@@ -68,6 +70,7 @@ class LocalBackend:
             sight = self.supervisor.observe(key)
             if sight is not None and (replica := _identity(sight.job)) is not None:
                 self._own(key, replica)
+                self._hide(replica.service, sight.job.spec)
         await self._artifacts.start()
 
     async def observe(self, service: observed.ServiceKey) -> base.Facts:
@@ -82,6 +85,8 @@ class LocalBackend:
 
     async def apply(self, service: observed.ServiceKey, todo: Sequence[actions.Action]) -> None:
         """See ``base.Backend``."""
+        if self._closed:
+            raise errors.BackendError("the backend is closed.")
         for action in todo:
             match action:
                 case actions.FetchArtifact():
@@ -102,11 +107,13 @@ class LocalBackend:
     def logs(
         self, service: observed.ServiceKey, *, tail: int = 100, follow: bool = False
     ) -> AsyncIterator[base.LogLine]:
-        """See ``base.Backend``. Secret values of replicas that still run are redacted."""
-        return logs.read(service, self._log_folder(service), tail=tail, follow=follow, secrets=self._secrets)
+        """See ``base.Backend``. Secret values of every replica this backend has seen are redacted."""
+        hidden = self._hidden.setdefault(service, set())
+        return logs.read(service, self._log_folder(service), tail=tail, follow=follow, secrets=hidden)
 
     async def close(self) -> None:
         """Let go of everything and leave the replicas running."""
+        self._closed = True
         await self._artifacts.close()
         await self._tasks.close()
         await self.supervisor.close()
@@ -115,6 +122,7 @@ class LocalBackend:
     def _start(self, action: actions.StartReplica) -> None:
         key = _key(action.id)
         self._own(key, action.id)
+        self._hide(action.id.service, action.spec)
         try:
             self.supervisor.ensure(key, self._job(action))
         finally:
@@ -152,6 +160,9 @@ class LocalBackend:
         self._owners[key] = replica.service
         self._replicas.setdefault(replica.service, {})[key] = replica
 
+    def _hide(self, service: observed.ServiceKey, spec: actions.ProcessSpec) -> None:
+        self._hidden.setdefault(service, set()).update(expand.secrets(spec))
+
     def _disown(self, key: str) -> None:
         service = self._owners.pop(key)
         del self._replicas[service][key]
@@ -161,11 +172,6 @@ class LocalBackend:
     async def _prune(self, service: observed.ServiceKey) -> None:
         living = list(self._replicas.get(service, {}).values())
         await asyncio.to_thread(logs.prune, self._log_folder(service), living, _LOGS_KEPT)
-
-    def _secrets(self, service: observed.ServiceKey) -> tuple[str, ...]:
-        sights = (self.supervisor.observe(key) for key in self._replicas.get(service, {}))
-        found = {value for sight in sights if sight is not None for value in expand.secrets(sight.job.spec)}
-        return tuple(sorted(found))
 
 
 def _key(replica: observed.ReplicaId) -> str:

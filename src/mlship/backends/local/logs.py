@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import pathlib
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from typing import TypeVar
 
 from mlship import errors
@@ -28,7 +28,7 @@ async def read(
     *,
     tail: int,
     follow: bool,
-    secrets: Callable[[observed.ServiceKey], Iterable[str]],
+    secrets: Collection[str],
 ) -> AsyncIterator[base.LogLine]:
     """The last ``tail`` lines of each file in ``folder``, the oldest file first, then with ``follow`` those to come.
 
@@ -45,13 +45,13 @@ async def read(
     for path in paths:
         lines, readers[path] = await _in_thread(functools.partial(logfiles.open_at_end, path, tail, whole=follow))
         for text in lines:
-            yield _line(service, path, logfiles.clean(text, secrets(service)))
+            yield _line(service, path, logfiles.clean(text, secrets))
     while follow:
         await asyncio.sleep(LOOK_EVERY)
         for path in await _in_thread(functools.partial(_paths, folder)):
             reader = readers.setdefault(path, logfiles.Follower(path))
             for text in await _in_thread(reader.lines):
-                yield _line(service, path, logfiles.clean(text, secrets(service)))
+                yield _line(service, path, logfiles.clean(text, secrets))
 
 
 def prune(folder: pathlib.Path, replicas: Iterable[observed.ReplicaId], keep: int) -> None:

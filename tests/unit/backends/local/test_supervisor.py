@@ -208,7 +208,7 @@ async def test_children_get_a_clean_environment_and_none_of_our_descriptors(worl
     assert (environ["MODEL"], environ["TOKEN"], environ["PYTHONUNBUFFERED"]) == ("iris", "hush", "1")
     assert os.getsid(process.pid) == process.pid
     if pathlib.Path("/proc/self/fd").exists():
-        held_open = {os.readlink(f"/proc/{process.pid}/fd/{number}") for number in (0, 1, 2)}
+        held_open = {str(pathlib.Path(f"/proc/{process.pid}/fd/{number}").readlink()) for number in (0, 1, 2)}
         assert held_open == {"/dev/null", str(sight.job.log)}
         assert process.num_fds() == 4  # those three and its socket
 
@@ -355,7 +355,7 @@ async def test_no_descriptor_is_left_behind(world):
 
 async def test_a_log_that_grew_too_large_is_rotated_while_its_writer_goes_on(world):
     held = await world.started(largest_log=10_000, look_at_logs_every=0.05)
-    code = "import itertools,sys\nfor n in itertools.count(): print(f'line {n:09}' + 'x'*80); sys.stdout.flush() or __import__('time').sleep(0.0005)"
+    code = "import itertools, time\nfor n in itertools.count(): print(n, 'x' * 80, flush=True), time.sleep(0.0005)"
     job = world.job()
     held.ensure(
         KEY,
@@ -378,7 +378,7 @@ async def test_records_that_cannot_be_written_are_an_error_that_says_where(world
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "open", full)
-    with pytest.raises(errors.BackendError, match="cannot write the record .*No space left on device"):
+    with pytest.raises(errors.BackendError, match=r"cannot write the record .*No space left on device"):
         held.ensure(KEY, world.job())
     assert held.keys == ()
 

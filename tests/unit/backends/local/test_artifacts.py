@@ -1,0 +1,179 @@
+"""Artifacts are fetched by the real storage from real files and a real server, and remembered across restarts."""
+
+import asyncio
+import contextlib
+import http.server
+import threading
+
+import pytest
+
+from mlship import aio, home
+from mlship.backends.local import artifacts, kept
+from mlship.plan import observed
+
+IRIS = observed.ServiceKey("default", "iris")
+State = observed.ArtifactState
+
+
+class Bench:
+    def __init__(self, root, tasks):
+        self.home = home.Home(root)
+        for folder in (self.home.records, self.home.volumes):
+            folder.mkdir(parents=True, exist_ok=True)
+        self.now = 1000.0
+        self.news = asyncio.Event()
+        self.held = artifacts.Artifacts(
+            self.home, tasks=tasks, clock=lambda: self.now, changed=lambda _: self.news.set(), look_every=0.02
+        )
+
+    async def until(self, holds):
+        async with asyncio.timeout(30):
+            while not holds(self.held.observe(IRIS)):
+                self.news.clear()
+                await self.news.wait()
+        return self.held.observe(IRIS)
+
+    async def settled(self):
+        return await self.until(lambda fact: fact and fact.state is not State.FETCHING)
+
+
+@contextlib.asynccontextmanager
+async def bench(root):
+    failures = []
+    async with aio.tasks(lambda name, error: failures.append((name, error))) as tasks:
+        made = Bench(root, tasks)
+        await made.held.start()
+        try:
+            yield made
+        finally:
+            await made.held.close()
+    assert failures == []
+
+
+async def test_bytes_are_fetched_and_remembered_by_the_next(tmp_path):
+    model = tmp_path / "model.bin"
+    model.write_bytes(b"one")
+    async with bench(tmp_path / "home") as made:
+        made.held.bring(IRIS, str(model))
+        assert made.held.observe(IRIS).state is State.FETCHING
+        ready = await made.settled()
+        assert (ready.state, ready.size, ready.done) == (State.READY, 3, 3)
+        assert ready.digest.startswith("sha256:")
+        with open(ready.path, "rb") as file:
+            assert file.read() == b"one"
+    async with bench(tmp_path / "home") as made:
+        assert made.held.observe(IRIS) == ready
+        assert made.held.services() == (IRIS,)
+        model.write_bytes(b"two!")
+        assert (await made.until(lambda fact: fact.stale)).digest == ready.digest
+        made.held.bring(IRIS, str(model))
+        fresh = await made.until(lambda fact: fact.digest != ready.digest)
+        assert (fresh.state, fresh.stale, fresh.size) == (State.READY, False, 4)
+
+
+async def test_what_is_no_longer_in_the_cache_is_not_remembered(tmp_path):
+    model = tmp_path / "model.bin"
+    model.write_bytes(b"one")
+    async with bench(tmp_path / "home") as made:
+        made.held.bring(IRIS, str(model))
+        content = (await made.settled()).path
+    folder = (tmp_path / "home" / "cache").glob("blobs/sha256/*/*/content")
+    for path in folder:
+        path.chmod(0o600)
+        path.write_bytes(b"rot")
+    async with bench(tmp_path / "home") as made:
+        assert made.held.observe(IRIS) is None
+        assert list(kept.Shelf(made.home.records).read()) == []
+    assert content
+
+
+async def test_a_missing_file_is_an_error_until_it_is_there(tmp_path):
+    model = tmp_path / "model.bin"
+    async with bench(tmp_path / "home") as made:
+        made.held.bring(IRIS, str(model))
+        failed = await made.settled()
+        assert (failed.state, failed.retry_at) == (State.FAILED, None)
+        assert "model.bin" in failed.error
+        model.write_bytes(b"one")
+        assert (await made.until(lambda fact: fact.state is State.READY)).error == ""
+
+
+async def test_a_source_that_goes_away_leaves_what_was_fetched_and_a_refetch_says_why(tmp_path):
+    model = tmp_path / "model.bin"
+    model.write_bytes(b"one")
+    async with bench(tmp_path / "home") as made:
+        made.held.bring(IRIS, str(model))
+        ready = await made.settled()
+        model.unlink()
+        made.held.bring(IRIS, str(model))
+        broken = await made.until(lambda fact: fact.error)
+        assert (broken.state, broken.digest, broken.stale) == (State.READY, ready.digest, False)
+
+
+async def test_nonsense_is_refused_and_stays_so(tmp_path):
+    async with bench(tmp_path / "home") as made:
+        made.held.bring(IRIS, "ftp://somewhere/model")
+        failed = await made.settled()
+        assert (failed.state, failed.reason, failed.retry_at) == (State.FAILED, "Invalid", None)
+
+
+async def test_a_forgotten_artifact_is_gone_and_another_uri_takes_its_place(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).write_text(name)
+    async with bench(tmp_path / "home") as made:
+        made.held.bring(IRIS, str(tmp_path / "a"))
+        made.held.bring(IRIS, str(tmp_path / "b"))
+        ready = await made.settled()
+        assert ready.uri == str(tmp_path / "b")
+        made.held.forget(IRIS, str(tmp_path / "a"))
+        assert made.held.observe(IRIS) == ready
+        made.held.forget(IRIS, str(tmp_path / "b"))
+        made.held.forget(IRIS, str(tmp_path / "b"))
+        assert made.held.observe(IRIS) is None
+        assert list(kept.Shelf(made.home.records).read()) == []
+
+
+@contextlib.contextmanager
+def server(answers):
+    """A web server that gives each GET the next of ``answers`` (status, body); a list ends with its last."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            status, body = answers.pop(0) if len(answers) > 1 else answers[0]
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as served:
+        thread = threading.Thread(target=served.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{served.server_port}/model.bin"
+        finally:
+            served.shutdown()
+            thread.join()
+
+
+async def test_a_server_that_says_no_is_asked_again_much_later(tmp_path):
+    with server([(404, b""), (200, b"one")]) as address:
+        async with bench(tmp_path / "home") as made:
+            made.held.bring(IRIS, address)
+            failed = await made.settled()
+            assert failed.state is State.FAILED
+            assert failed.retry_at - made.now >= 30
+            made.held.bring(IRIS, address)
+            assert made.held.observe(IRIS) == failed
+
+
+@pytest.mark.parametrize("damage", ["", "[]", '{"namespace": 1}'])
+async def test_a_damaged_record_is_discarded(tmp_path, damage):
+    shelf = kept.Shelf(tmp_path)
+    shelf.write(kept.Kept("default", "iris", uri="/m", digest="sha256:0", path="/p", size=1, stamp="s"))
+    assert [one.service for one in shelf.read()] == [IRIS]
+    shelf.path(IRIS).write_text(damage)
+    assert list(shelf.read()) == []
+    assert list(tmp_path.iterdir()) == []
