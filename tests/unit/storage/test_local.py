@@ -5,6 +5,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import tempfile
 
 import pytest
 
@@ -156,18 +157,20 @@ with store.staging() as place:
 """
 
 
-def test_an_unreadable_file_says_so(tmp_path: pathlib.Path) -> None:
-    for folder in [tmp_path, *tmp_path.parents][:3]:
-        folder.chmod(0o755)
-    (tmp_path / "m.pkl").write_bytes(b"x")
-    (tmp_path / "m.pkl").chmod(0o000)
-    done = subprocess.run(
-        [sys.executable, "-c", UNREADABLE, str(tmp_path / "m.pkl"), str(tmp_path / "cache")],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=30,
-    )
+def test_an_unreadable_file_says_so() -> None:
+    # Not tmp_path: its parents are closed to the other user that root becomes for this.
+    with tempfile.TemporaryDirectory() as folder:
+        place = pathlib.Path(folder)
+        place.chmod(0o755)
+        (place / "m.pkl").write_bytes(b"x")
+        (place / "m.pkl").chmod(0o000)
+        done = subprocess.run(
+            [sys.executable, "-c", UNREADABLE, str(place / "m.pkl"), str(place / "cache")],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=30,
+        )
     assert "cannot be read: Permission denied" in done.stdout, done.stderr
 
 
