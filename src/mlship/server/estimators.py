@@ -132,7 +132,9 @@ class Estimator:
 
     def _call(self, method: str, data: Any) -> Any:
         try:
-            return self._methods[method](data)
+            # A logarithm of zero is an answer here, not a reason to write a warning for every request.
+            with np.errstate(divide="ignore", over="ignore", under="ignore"):
+                return self._methods[method](data)
         except self._refusals as error:
             raise errors.SpecError(f"the model refused the data: {_said(error)}.") from error
 
@@ -144,11 +146,10 @@ class Estimator:
         """Every method's answer to the example row, as outputs; what is not known is left free."""
         found: list[Output] = []
         inputs = dict(self._example)
-        tolerated: tuple[type[Exception], ...] = (*self._refusals, AttributeError, IndexError, KeyError)
         for method in list(self._methods):
             try:
-                result = self._methods[method](self._form.read(inputs)) if inputs else None
-            except tolerated as error:
+                result = self._call(method, self._form.read(inputs)) if inputs else None
+            except (errors.SpecError, AttributeError, IndexError, KeyError) as error:
                 LOG.info("the example row was refused by %s: %s", method, _said(error))
                 result = None
             found.extend(_described(method, result))
