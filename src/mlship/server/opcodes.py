@@ -66,7 +66,7 @@ class Machine:
         self.globals: dict[str, None] = {}
         self.versions: dict[str, str] = {}
         self.ops = 0
-        self.stack: list[Any] = []
+        self._bottom: tuple[list[Any], list[list[Any]]] = ([], [])
 
     def run(self, depth: int = 0) -> object:
         """Read one pickle to its STOP and return the description of its object."""
@@ -74,7 +74,7 @@ class Machine:
         marked: list[list[Any]] = []
         memo: dict[int, Any] = {}
         if depth == 0:
-            self.stack = stack
+            self._bottom = (stack, marked)
         frame = _Frame(self, stack, marked, memo, depth)
         while True:
             self.ops += 1
@@ -87,6 +87,12 @@ class Machine:
                 frame.step(code)
             except (IndexError, KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
                 raise Malformed(f"opcode {code!r} at byte {self.reader.position}") from error
+
+    def unfinished(self) -> object:
+        """The object that a pickle read only in part would have become: the first one begun."""
+        stack, marked = self._bottom
+        begun = [item for items in (*marked, stack) for item in items]
+        return begun[0] if begun else None
 
     def note(self, blob: Blob) -> None:
         self.versions.update(marks.of(blob.head, blob.tail))

@@ -66,7 +66,7 @@ def scan(path: pathlib.Path, *, limit: int = inflate.MAX_INFLATED) -> Scan:
             root = machine.run()
         except inflate.Bounded:
             complete = False
-            root = machine.stack[0] if machine.stack else None
+            root = machine.unfinished()
         except inflate.Truncated as error:
             raise errors.SpecError(
                 f"{path.name} is a truncated pickle: it ends after {reader.position} bytes without the STOP opcode.",

@@ -76,7 +76,7 @@ def _is_pickle(head: bytes) -> bool:
 
 def _pickle(look: Look) -> Verdict:
     compressed = inflate.compression(look.head)
-    if compressed and not _is_pickle(_inflated_start(look.path)):
+    if compressed and _inflated_start(look.path) != b"\x80":
         what = f"compressed with {compressed} and no joblib file inside"
         raise _bad(look, what, "If it is an archive, unpack it and give the model file or folder inside.")
     if not compressed and not _is_pickle(look.head):
@@ -87,9 +87,9 @@ def _pickle(look: Look) -> Verdict:
 def _inflated_start(path: pathlib.Path) -> bytes:
     with inflate.Reader(path) as reader:
         try:
-            return reader.read(2)
+            return reader.read(1)
         except (inflate.Truncated, inflate.Corrupt):
-            return b"\x80\x02"  # broken: the scan says how
+            return b"\x80"  # broken: the scan says how
 
 
 def _zip(look: Look) -> Verdict:
@@ -255,7 +255,7 @@ def model_classes(path: pathlib.Path) -> tuple[str, ...]:
         tree = ast.parse(path.read_bytes(), filename=path.name)
     except SyntaxError as error:
         raise errors.SpecError(
-            f"{path.name} is not valid Python: {error.msg} (line {error.lineno}).", hint="Correct the line."
+            f"{path.name} is not valid Python: {error.msg} (line {error.lineno or 1}).", hint="Correct the line."
         ) from error
     except ValueError as error:
         raise errors.SpecError(f"{path.name} is not Python source: {str(error)[:200]}.") from error
