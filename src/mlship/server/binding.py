@@ -80,7 +80,9 @@ def _check_batch(bound: Inputs, signature: messages.Signature, *, label: str) ->
                 f'{label}: expected as many rows in every input, got {rows} in "{first}" and {size} in "{name}".'
             )
     if rows == 0:
-        raise errors.SpecError(f"{label}: expected at least one row, got none (shape {list(bound[first].shape)}).")
+        raise errors.SpecError(
+            f"{label}: expected at least one row, got none (shape {fitting.shape(bound[first].shape)})."
+        )
 
 
 def rows(bound: Inputs, signature: messages.Signature) -> int:

@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+from mlship.server import metrics
+
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+
+
+def filled() -> metrics.Metrics:
+    made = metrics.Metrics(lambda: [("iris", 3, 1)])
+    made.begun("v2")
+    made.answered(model="iris", protocol="v2", code="200", seconds=0.02, received=100, sent=50, trace_id=TRACE)
+    made.begun("v2")
+    made.inferred("iris", seconds=0.01, rows=4)
+    made.shed("iris")
+    made.expired("iris")
+    made.loaded("iris", 1.5, ok=True)
+    return made
+
+
+def test_what_happened_is_exposed() -> None:
+    body, content_type = filled().render("")
+    assert content_type.startswith("text/plain")
+    lines = body.decode().splitlines()
+    for line in (
+        'mlship_requests_total{code="200",model="iris",protocol="v2"} 1.0',
+        'mlship_requests_in_flight{protocol="v2"} 1.0',
+        'mlship_queue_depth{model="iris"} 3.0',
+        'mlship_inferences_running{model="iris"} 1.0',
+        'mlship_inference_rows_total{model="iris"} 4.0',
+        'mlship_requests_shed_total{model="iris"} 1.0',
+        'mlship_requests_expired_total{model="iris"} 1.0',
+        'mlship_model_load_duration_seconds_count{model="iris",ok="true"} 1.0',
+        'mlship_request_duration_seconds_bucket{le="0.025",model="iris",protocol="v2"} 1.0',
+        'mlship_request_bytes_sum{model="iris",protocol="v2"} 100.0',
+        'mlship_response_bytes_sum{model="iris",protocol="v2"} 50.0',
+    ):
+        assert line in lines
+
+
+def test_the_trace_is_the_exemplar_of_the_openmetrics_form() -> None:
+    body, content_type = filled().render("application/openmetrics-text; version=1.0.0")
+    assert content_type.startswith("application/openmetrics-text")
+    assert f'# {{trace_id="{TRACE}"}}' in body.decode()
