@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import enum
+import socket
 import time
 import urllib.parse
 from collections.abc import Callable, Iterator, Mapping
@@ -212,7 +213,7 @@ class Client:
                 raise errors.ModelError(text, hint=f"mlship why {name} tells more.")
         text = condition(last, "Ready").get("message") or "nothing was heard of it"
         raise errors.NotReady(
-            f"{namespace}/{name} is not ready after {deadline:.0f} s: {text}",
+            f"{namespace}/{name} is not ready after {deadline:.0f} s: {text}.",
             hint=f"mlship why {name} tells more.",
             reason=errors.Reason.DEADLINE,
         )
@@ -228,7 +229,7 @@ class Client:
             if event.type == "DELETED":
                 return
         raise errors.NotReady(
-            f"{namespace}/{name} is not gone after {deadline:.0f} s",
+            f"{namespace}/{name} is not gone after {deadline:.0f} s.",
             hint=f"mlship why {name} tells what it waits for.",
             reason=errors.Reason.DEADLINE,
         )
@@ -283,18 +284,20 @@ class Client:
         return body
 
     def _send(self, method: str, path: str, *, json: Any = None, query: Mapping[str, str]) -> httpx.Response:
+        connection = self._connection()
         with self._translated():
-            answer = self._connection().request(method, path, json=json, params=dict(query))
+            answer = connection.request(method, path, json=json, params=dict(query))
         if answer.is_error:
             answers.raise_for(answers.status_of(answer), answer.status_code)
         return answer
 
     @contextlib.contextmanager
     def _stream(self, path: str, *, query: Mapping[str, str], read: float | None) -> Iterator[httpx.Response]:
+        connection = self._connection()
         import httpx
 
         timeout = httpx.Timeout(self._timeout, read=read)
-        with self._translated(), self._connection().stream("GET", path, params=dict(query), timeout=timeout) as answer:
+        with self._translated(), connection.stream("GET", path, params=dict(query), timeout=timeout) as answer:
             if answer.is_error:
                 answer.read()
                 answers.raise_for(answers.status_of(answer), answer.status_code)
@@ -308,7 +311,7 @@ class Client:
             yield
         except httpx.ConnectError as error:
             raise Unreachable(
-                f"no control plane answers at {self._place()}", hint="Start it with mlship up."
+                f"no control plane answers at {self._place()}.", hint="Start it with mlship up."
             ) from error
         except httpx.TimeoutException as error:
             raise errors.NotReady(
@@ -316,22 +319,37 @@ class Client:
             ) from error
         except httpx.HTTPError as error:
             raise Unreachable(
-                f"the control plane at {self._place()} went away: {str(error)[:200]}", hint="mlship status tells more."
+                f"the control plane at {self._place()} went away: {str(error)[:200]}.", hint="mlship status tells more."
             ) from error
 
     def _connection(self) -> httpx.Client:
         if self._http is None:
+            self._check_there()
             import httpx
 
-            socket = str(self._where.control_socket) if isinstance(self._where, home.Home) else None
+            path = str(self._where.control_socket) if isinstance(self._where, home.Home) else None
             self._http = httpx.Client(
-                transport=httpx.HTTPTransport(uds=socket),
-                base_url="http://localhost" if socket else str(self._where),
+                transport=httpx.HTTPTransport(uds=path),
+                base_url="http://localhost" if path else str(self._where),
                 headers={"Authorization": f"Bearer {self._token}"} if self._token else {},
                 timeout=self._timeout,
                 trust_env=False,
             )
         return self._http
+
+    def _check_there(self) -> None:
+        """Raises ``Unreachable`` when nobody accepts on the Unix socket: known before httpx is even imported."""
+        if not isinstance(self._where, home.Home):
+            return
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            probe.settimeout(self._timeout)
+            try:
+                probe.connect(str(self._where.control_socket))
+            except OSError as error:
+                raise self._nobody() from error
+
+    def _nobody(self) -> Unreachable:
+        return Unreachable(f"No control plane answers at {self._place()}.", hint="Start it with mlship up.")
 
     def _place(self) -> str:
         return str(self._where.control_socket) if isinstance(self._where, home.Home) else self._where

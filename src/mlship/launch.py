@@ -71,7 +71,7 @@ def stop(where: home.Home, *, replicas: bool, deadline: float = 90.0) -> bool:
     while is_held(where.control_pid):
         if time.monotonic() > until:
             raise errors.NotReady(
-                f"the control plane has not ended after {deadline:.0f} s",
+                f"the control plane has not ended after {deadline:.0f} s.",
                 hint=f"Its log is {where.control_log}.",
                 reason=errors.Reason.DEADLINE,
             )
@@ -135,7 +135,7 @@ def _start(where: home.Home, flags: list[str]) -> subprocess.Popen[bytes]:
             )
     except OSError as error:
         raise errors.BackendError(
-            f"the control plane cannot be started in {where.root}: {error.strerror or error}",
+            f"the control plane cannot be started in {where.root}: {error.strerror or error}.",
             hint="Check the folder and its permissions, or set MLSHIP_HOME to another one.",
         ) from error
 
@@ -153,7 +153,7 @@ def _check_same(found: client.Object, *, port: str, host: str, domain: str) -> N
     for name, asked in (("port", "" if port == "auto" else port), ("host", host), ("domain", domain)):
         if asked and str(gateway.get(name)) != asked:
             raise errors.SpecError(
-                f"the running control plane's {name} is {gateway.get(name)}, not {asked}",
+                f"the running control plane's {name} is {gateway.get(name)}, not {asked}.",
                 hint="Stop it with mlship down, then start it anew.",
                 reason=errors.Reason.CONFLICT,
             )

@@ -30,7 +30,7 @@ async def read(request: requests.Request) -> bytes:
         size += len(part)
         if size > LIMIT:
             raise errors.SpecError(
-                f"the request body is larger than {LIMIT} bytes",
+                f"the request body is larger than {LIMIT} bytes.",
                 hint="Objects are declarations; put large data into files and refer to them.",
                 reason=errors.Reason.TOO_LARGE,
             )
@@ -50,7 +50,7 @@ async def document(request: requests.Request) -> Any:
     if kind.endswith("json") or kind in ("text/plain", "application/x-www-form-urlencoded", "*/*"):
         return _json(body)
     raise errors.SpecError(
-        f"Content-Type {kind!r} is not understood",
+        f"Content-Type {kind!r} is not understood.",
         hint=f"Send application/json or {_YAML[0]}.",
         reason=errors.Reason.UNSUPPORTED,
     )
@@ -76,7 +76,7 @@ def _yaml(body: bytes) -> Any:
     try:
         found = yamltext.read(body.decode())
     except UnicodeDecodeError as error:
-        raise errors.SpecError("the request body is not UTF-8", hint="YAML is read as UTF-8.") from error
+        raise errors.SpecError("the request body is not UTF-8.", hint="YAML is read as UTF-8.") from error
     if len(found) > 1:
         raise errors.SpecError(f"the request body holds {len(found)} YAML documents, one was expected")
     if found and found[0].problems:

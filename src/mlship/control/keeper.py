@@ -54,5 +54,5 @@ class Keeper:
         self._supervisor.stop(key)
         if self._supervisor.observe(key) is not None and not await aio.wait_event(gone, seconds):
             raise errors.BackendError(
-                f"{key} has not ended within {seconds:.0f} s", hint="Try again, or end it by its pid."
+                f"{key} has not ended within {seconds:.0f} s.", hint="Try again, or end it by its pid."
             )

@@ -28,7 +28,7 @@ class Locked(errors.BackendError):
 
     def __init__(self, path: pathlib.Path, pid: str) -> None:
         super().__init__(
-            f"a control plane runs already in {path.parent} (pid {pid or 'unknown'})",
+            f"a control plane runs already in {path.parent} (pid {pid or 'unknown'}).",
             hint="Use it, or stop it with mlship down.",
         )
 
@@ -52,7 +52,7 @@ def lock(path: pathlib.Path) -> Iterator[None]:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise errors.BackendError(
-            f"{path} cannot be opened: {error.strerror or error}", hint="Check the folder, or set MLSHIP_HOME."
+            f"{path} cannot be opened: {error.strerror or error}.", hint="Check the folder, or set MLSHIP_HOME."
         ) from error
     try:
         try:
@@ -76,7 +76,7 @@ def unix_socket(path: pathlib.Path) -> socket.socket:
     except OSError as error:
         listener.close()
         raise errors.BackendError(
-            f"the control socket {path} cannot be made: {error.strerror or error}",
+            f"the control socket {path} cannot be made: {error.strerror or error}.",
             hint="Check the folder and its permissions, or set MLSHIP_HOME to a shorter path.",
         ) from error
     finally:
@@ -93,7 +93,7 @@ def loopback(port: int) -> socket.socket:
     except OSError as error:
         listener.close()
         raise errors.BackendError(
-            f"port {port} for the control API cannot be listened on: {error.strerror or error}",
+            f"port {port} for the control API cannot be listened on: {error.strerror or error}.",
             hint="Choose another with --api-port N, or --api-port auto.",
         ) from error
     return listener
@@ -111,7 +111,7 @@ def token(path: pathlib.Path) -> str:
     except OSError as error:
         raise errors.BackendError(f"the token file {path} cannot be used: {error.strerror or error}") from error
     if not found:
-        raise errors.BackendError(f"the token file {path} is empty", hint="Remove it: a new one is made.")
+        raise errors.BackendError(f"the token file {path} is empty.", hint="Remove it: a new one is made.")
     return found
 
 

@@ -113,7 +113,7 @@ class Program:
             await self._serve(turning, rest_api.build(behind), backend=backend, gateway=gateway)
         if self._failed is not None:
             raise errors.BackendError(
-                f"the control plane cannot go on: {self._failed}", hint=f"Its log is {self._home.control_log}."
+                f"the control plane cannot go on: {self._failed}.", hint=f"Its log is {self._home.control_log}."
             ) from self._failed
         log.info("ended; %s", "replicas and Envoy, too" if self._replicas_too else "replicas and Envoy run on")
 

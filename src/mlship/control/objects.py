@@ -48,7 +48,7 @@ def replaced(old: store.Object, raw: Mapping[str, Any]) -> store.Object:
         added = set(metadata.get("finalizers") or ()) - set(old["metadata"].get("finalizers") or ())
         if added:
             raise store.Unprocessable(
-                f"metadata.finalizers: {sorted(added)} cannot be added, the object is being deleted",
+                f"metadata.finalizers: {sorted(added)} cannot be added, the object is being deleted.",
                 hint="Finalizers can only be removed now.",
             )
     body = _main(raw)

@@ -42,7 +42,7 @@ def _one(document: Any, number: int, operation: dict[str, Any]) -> Any:
     verb = _VERBS.get(str(operation.get("op")))
     if verb is None:
         raise errors.SpecError(
-            f"operation {number} of the JSON Patch has op {operation.get('op')!r}", hint=f"Known: {', '.join(_VERBS)}."
+            f"operation {number} of the JSON Patch has op {operation.get('op')!r}.", hint=f"Known: {', '.join(_VERBS)}."
         )
     try:
         return verb(document, operation)

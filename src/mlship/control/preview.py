@@ -61,7 +61,7 @@ def _address(catalog: resources.Catalog, raw: store.Object) -> tuple[resources.R
     resource = catalog.named(raw.get("apiVersion"), raw.get("kind"))
     metadata = raw.get("metadata")
     if not isinstance(metadata, dict) or not isinstance(metadata.get("name"), str):
-        raise errors.SpecError("metadata.name is missing", hint="Only a named object can be compared.")
+        raise errors.SpecError("metadata.name is missing.", hint="Only a named object can be compared.")
     if resource.namespaced:
         metadata.setdefault("namespace", "default")
     return resource, store.Key(resource.id, metadata["namespace"] if resource.namespaced else "", metadata["name"])

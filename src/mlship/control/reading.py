@@ -79,13 +79,13 @@ def resource_of(catalog: resources.Catalog, request: requests.Request) -> resour
     resource = catalog.at(given["group"], given["version"], given["plural"])
     if "namespace" in given and not resource.namespaced:
         raise errors.SpecError(
-            f"{resource.plural} belong to no namespace",
+            f"{resource.plural} belong to no namespace.",
             hint=f"Use /apis/{resource.api_version}/{resource.plural}.",
             reason=errors.Reason.NOT_FOUND,
         )
     if "namespace" not in given and "name" in given and resource.namespaced:
         raise errors.SpecError(
-            f"{resource.plural} belong to a namespace",
+            f"{resource.plural} belong to a namespace.",
             hint=f"Use /apis/{resource.api_version}/namespaces/NAMESPACE/{resource.plural}/{given['name']}.",
             reason=errors.Reason.NOT_FOUND,
         )
@@ -114,5 +114,5 @@ def _open_token(text: str) -> tuple[tuple[str, str], str]:
         return (str(namespace), str(name)), str(int(version))
     except (binascii.Error, orjson.JSONDecodeError, ValueError, TypeError) as error:
         raise errors.SpecError(
-            "the continue token is not one of this server", hint="Begin the list again without it."
+            "the continue token is not one of this server.", hint="Begin the list again without it."
         ) from error

@@ -125,7 +125,7 @@ def guarded(handler: Handler) -> Handler:
         except Exception:
             log.exception("%s %s failed", request.method, request.url.path)
             return failure(
-                errors.BackendError("the control plane failed on this request", hint="Its log has the details.")
+                errors.BackendError("the control plane failed on this request.", hint="Its log has the details.")
             )
 
     return whole

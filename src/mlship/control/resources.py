@@ -60,7 +60,7 @@ class Catalog:
         found = self._by_url.get((group, version, plural))
         if found is None:
             raise errors.SpecError(
-                f"the server has no resource {plural!r} in {group}/{version}",
+                f"the server has no resource {plural!r} in {group}/{version}.",
                 hint=f"It serves {', '.join(sorted(f'{one.api_version}/{one.plural}' for one in self.all))}.",
                 reason=errors.Reason.NOT_FOUND,
             )
@@ -71,7 +71,7 @@ class Catalog:
         found = self._by_kind.get((str(api_version), str(kind)))
         if found is None:
             known = ", ".join(sorted(f"{one.kind} ({one.api_version})" for one in self.all))
-            raise errors.SpecError(f"no kind {kind!r} in {api_version!r} is served", hint=f"Served kinds: {known}.")
+            raise errors.SpecError(f"no kind {kind!r} in {api_version!r} is served.", hint=f"Served kinds: {known}.")
         return found
 
     def kind(self, kind: str) -> Resource:

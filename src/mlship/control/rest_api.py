@@ -35,7 +35,7 @@ def guard(application: types.ASGIApp, token: str) -> types.ASGIApp:
             given = requests.Request(scope).headers.get("authorization", "").encode()
             if not hmac.compare_digest(given, expected):
                 refused = errors.SpecError(
-                    "this address asks for a bearer token",
+                    "this address asks for a bearer token.",
                     hint="Send the content of $MLSHIP_HOME/token as 'Authorization: Bearer TOKEN'.",
                     reason=errors.Reason.UNAUTHORIZED,
                 )

@@ -36,7 +36,7 @@ def fields(text: str) -> Callable[[Mapping[str, Any]], bool]:
         found = re.fullmatch(r"([\w.]+)\s*(==|=|!=)\s*(\S*)", part)
         if found is None or found[1] not in _FIELDS:
             raise errors.SpecError(
-                f"fieldSelector {part!r} is not supported", hint=f"Known fields: {', '.join(_FIELDS)}."
+                f"fieldSelector {part!r} is not supported.", hint=f"Known fields: {', '.join(_FIELDS)}."
             )
         wanted.append((found[1].removeprefix("metadata."), found[3], found[2] != "!="))
     return lambda body: all((body["metadata"].get(name, "") == value) is equal for name, value, equal in wanted)
@@ -55,7 +55,7 @@ def _requirement(part: str, whole: str) -> Requirement:
     if found := _EXISTS.match(part):
         return _exists(found[2], present=not found[1])
     raise errors.SpecError(
-        f"labelSelector {whole[:300]!r}: {part.strip()[:100]!r} is no requirement",
+        f"labelSelector {whole[:300]!r}: {part.strip()[:100]!r} is no requirement.",
         hint="Write key=value, key!=value, key in (a,b), key notin (a,b), key or !key, joined by commas.",
     )
 

@@ -68,11 +68,11 @@ def remembered(config: pathlib.Path) -> render.Listen | None:
         return None
     except (OSError, orjson.JSONDecodeError, KeyError, TypeError) as error:
         raise errors.BackendError(
-            f"the settings file {config} cannot be read: {str(error)[:300]}", hint="Remove it: the flags decide then."
+            f"the settings file {config} cannot be read: {str(error)[:300]}.", hint="Remove it: the flags decide then."
         ) from error
     if not (isinstance(host, str) and isinstance(port_, int) and isinstance(domain, str) and 0 < port_ < 65536):
         raise errors.BackendError(
-            f"the settings file {config} holds no host, port and domain", hint="Remove it: the flags decide then."
+            f"the settings file {config} holds no host, port and domain.", hint="Remove it: the flags decide then."
         )
     return render.Listen(host=host, port=port_, domain=domain)
 
@@ -92,7 +92,7 @@ def remember(config: pathlib.Path, listen: render.Listen) -> None:
         with contextlib.suppress(OSError):
             pathlib.Path(name).unlink()
         raise errors.BackendError(
-            f"the settings file {config} cannot be written: {error.strerror or error}", hint="Check the disk."
+            f"the settings file {config} cannot be written: {error.strerror or error}.", hint="Check the disk."
         ) from error
 
 

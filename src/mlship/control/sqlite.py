@@ -112,7 +112,7 @@ class Database:
             raise _translate(error, self.path) from error
         except OSError as error:
             raise errors.BackendError(
-                f"the state database {self.path} cannot be opened: {error.strerror or error}",
+                f"the state database {self.path} cannot be opened: {error.strerror or error}.",
                 hint="Check the folder and its permissions, or choose another one with MLSHIP_HOME.",
             ) from error
 
@@ -140,7 +140,7 @@ def _migrate(connection: sqlite3.Connection, path: pathlib.Path) -> None:
     newest = len(_MIGRATIONS)
     if found > newest:
         raise errors.BackendError(
-            f"the state database {path} has schema version {found}, this mlship knows up to {newest}",
+            f"the state database {path} has schema version {found}, this mlship knows up to {newest}.",
             hint="Use the newer mlship that wrote it, or another MLSHIP_HOME.",
         )
     for version in range(found, newest):
@@ -155,19 +155,19 @@ def _translate(error: sqlite3.DatabaseError, path: pathlib.Path) -> errors.Backe
     text = str(error)[:300]
     if isinstance(error, sqlite3.OperationalError) and "full" in text:
         return errors.BackendError(
-            f"the disk of the state database {path} is full",
+            f"the disk of the state database {path} is full.",
             hint="Free some space; nothing was half-written and running models are not affected.",
         )
     if "malformed" in text or "not a database" in text:
         return _damaged(path, text)
     return errors.BackendError(
-        f"the state database {path} failed: {text}", hint="Check the disk and the permissions of its folder."
+        f"the state database {path} failed: {text}.", hint="Check the disk and the permissions of its folder."
     )
 
 
 def _damaged(path: pathlib.Path, text: str) -> errors.BackendError:
     return errors.BackendError(
-        f"the state database {path} is damaged ({text[:300]})",
+        f"the state database {path} is damaged ({text[:300]}).",
         hint=(
             f"Move {path.name}, {path.name}-wal and {path.name}-shm out of {path.parent}, start again and apply your "
             "YAML files again; models that run now are taken over by the services of the same name."

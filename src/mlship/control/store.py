@@ -175,13 +175,13 @@ def not_found(key: Key) -> errors.SpecError:
 def already_exists(key: Key, *, deleting: bool) -> errors.SpecError:
     """The error for an object that is there, or still there."""
     hint = "It is being deleted: wait until it is gone." if deleting else "Replace or patch it, or choose another name."
-    return errors.SpecError(f"{_words(key)} already exists", hint=hint, reason=errors.Reason.ALREADY_EXISTS)
+    return errors.SpecError(f"{_words(key)} already exists.", hint=hint, reason=errors.Reason.ALREADY_EXISTS)
 
 
 def conflict(key: Key, *, what: str, given: str, stored: str) -> errors.SpecError:
     """The error for a write that was made from an older state than the stored one."""
     return errors.SpecError(
-        f"{_words(key)} has changed: {what} {given!r} was given, {stored!r} is stored",
+        f"{_words(key)} has changed: {what} {given!r} was given, {stored!r} is stored.",
         hint="Read it again, apply the change to what is there now, and write that.",
         reason=errors.Reason.CONFLICT,
     )
@@ -190,7 +190,7 @@ def conflict(key: Key, *, what: str, given: str, stored: str) -> errors.SpecErro
 def expired(since: int, *, oldest: int, newest: int) -> errors.SpecError:
     """The error for a place in the change log that is not kept (any more)."""
     return errors.SpecError(
-        f"resourceVersion {since} is not in the change log, which holds {oldest} to {newest}",
+        f"resourceVersion {since} is not in the change log, which holds {oldest} to {newest}.",
         hint="List again and watch from the resourceVersion of the list.",
         reason=errors.Reason.EXPIRED,
     )

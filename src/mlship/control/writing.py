@@ -35,7 +35,7 @@ class Writing:
         resource = reading.resource_of(self._parts.catalog, request)
         if resource.namespaced and "namespace" not in request.path_params:
             raise errors.SpecError(
-                f"{resource.plural} are created in a namespace",
+                f"{resource.plural} are created in a namespace.",
                 hint=f"POST to /apis/{resource.api_version}/namespaces/NAMESPACE/{resource.plural}.",
                 reason=errors.Reason.METHOD_NOT_ALLOWED,
             )
@@ -160,10 +160,10 @@ def _fit(raw: dict[str, Any], resource: resources.Resource, request: requests.Re
     elif not metadata.get("name"):
         prefix = metadata.get("generateName")
         if not isinstance(prefix, str) or not prefix:
-            raise store.Unprocessable("metadata.name is missing", hint="Give a name, or a generateName to begin with.")
+            raise store.Unprocessable("metadata.name is missing.", hint="Give a name, or a generateName to begin with.")
         metadata["name"] = prefix + "".join(secrets.choice(_ALPHABET) for _ in range(5))
     if not isinstance(metadata["name"], str):
-        raise errors.SpecError("metadata.name is no string", hint="Put it into quotes.")
+        raise errors.SpecError("metadata.name is no string.", hint="Put it into quotes.")
     return store.Key(resource.id, metadata["namespace"] if resource.namespaced else "", metadata["name"])
 
 
@@ -185,7 +185,7 @@ def _part(request: requests.Request) -> store.Part:
 def _dry_run(request: requests.Request) -> bool:
     given = request.query_params.getlist("dryRun")
     if any(value != "All" for value in given):
-        raise errors.SpecError(f"dryRun={given[0][:40]!r} is not known", hint="Write dryRun=All.")
+        raise errors.SpecError(f"dryRun={given[0][:40]!r} is not known.", hint="Write dryRun=All.")
     return bool(given)
 
 
@@ -194,7 +194,7 @@ def _change(request: requests.Request) -> Callable[[Any, Any], Any]:
     found = _PATCHES.get(kind)
     if found is None:
         raise errors.SpecError(
-            f"patches of type {kind!r} are not supported",
+            f"patches of type {kind!r} are not supported.",
             hint=f"Supported: {', '.join(_PATCHES)}; kubectl apply works without --server-side.",
             reason=errors.Reason.UNSUPPORTED,
         )
