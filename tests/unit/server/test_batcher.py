@@ -114,6 +114,7 @@ async def test_a_cancelled_caller_frees_its_place_and_hurts_nobody() -> None:
     running.cancel()
     await settled()
     assert queue.running == 1, "code that runs cannot be stopped, its slot stays taken"
+    assert runner.started[0].abandoned, "a worker that has not begun yet leaves it out"
     runner.end()
     await settled()
     runner.end()
@@ -168,9 +169,11 @@ async def test_a_closed_queue_finishes_what_is_inside_and_lets_nobody_in() -> No
         await queue.submit(call(3), deadline=1e9)
     loop = asyncio.get_running_loop()
     draining = asyncio.create_task(queue.drained(loop.time() + 30))
-    for _ in tasks:
-        runner.end()
-        await settled()
+    runner.end()
+    await settled()
+    assert (queue.waiting, queue.running) == (0, 1)
+    assert not draining.done(), "one still runs"
+    runner.end()
     assert await draining
     await asyncio.gather(*tasks)
 

@@ -17,11 +17,10 @@ def test_defaults() -> None:
 
 
 def test_every_flag_arrives() -> None:
-    found = settings.parse(
-        "--model-path m --model-name iris --model-version 7 --model-format sklearn --model-option a=b=c"
-        " --model-option d= --http-socket /s/h --grpc-socket /s/g --host ::1 --port 0 --grpc-port 9 --max-body-bytes 5"
-        " --request-timeout 1.5 --workers 3 --queue-size 0 --drain-seconds 2 --log-format text --log-level debug".split()
-    )
+    what = "--model-path m --model-name iris --model-version 7 --model-format sklearn --model-option a=b=c"
+    where = "--model-option d= --http-socket /s/h --grpc-socket /s/g --host ::1 --port 0 --grpc-port 9"
+    limits = "--max-body-bytes 5 --request-timeout 1.5 --workers 3 --queue-size 0 --drain-seconds 2"
+    found = settings.parse(f"{what} {where} {limits} --log-format text --log-level debug".split())
     assert found.model_options == {"a": "b=c", "d": ""}
     assert found.http_socket == pathlib.Path("/s/h")
     assert (found.max_body_bytes, found.request_timeout, found.workers, found.queue_size) == (5, 1.5, 3, 0)
