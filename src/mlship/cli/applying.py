@@ -1,0 +1,151 @@
+"""``mlship apply``, ``diff`` and ``destroy``: YAML becomes objects, differences are shown, services end.
+
+Every document of every file is read and judged before the first is applied, so that a typo in the last file does not
+leave half of the others in force.
+"""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import sys
+import time
+from collections.abc import Iterable
+from typing import Any
+
+import typer
+
+from mlship import client, errors, home, launch
+from mlship.api import load
+from mlship.cli import session
+
+_SUFFIXES = (".yaml", ".yml", ".json")
+
+
+def apply(where: home.Home, *, files: list[str], namespace: str, wait: float, port: str) -> None:
+    """Apply every document; with ``wait`` until every service is ready."""
+    with session.failures():
+        bodies = read(files, namespace=namespace)
+        launch.ensure_running(where, port=port)
+        with client.Client(where) as control:
+            _check_all(control, bodies)
+            for body in bodies:
+                applied = control.apply(body)
+                session.out(f"{_title(applied.object)} {applied.outcome}")
+                for notice in applied.notices:
+                    session.tell(f"  note: {notice}")
+            if wait:
+                _wait(control, bodies, wait)
+
+
+def diff(where: home.Home, *, files: list[str], namespace: str) -> None:
+    """Print what would change; exit code 1 when something would."""
+    with session.failures():
+        bodies = read(files, namespace=namespace)
+        launch.ensure_running(where)
+        with client.Client(where) as control:
+            changed = [_show_plan(control.plan(body)) for body in bodies]
+    if any(changed):
+        raise typer.Exit(1)
+
+
+def destroy(where: home.Home, *, names: list[str], namespace: str, wait: float) -> None:
+    """Delete services and wait until their processes have ended."""
+    with session.control(where) as control:
+        for name in names:
+            control.get("isvc", name, namespace=namespace)
+        for name in names:
+            control.delete("isvc", name, namespace=namespace)
+            if not wait:
+                session.out(f"{namespace}/{name} is ending")
+        for name in names if wait else ():
+            control.wait_gone(name, namespace=namespace, deadline=wait)
+            session.out(f"{namespace}/{name} is gone")
+
+
+def read(files: Iterable[str], *, namespace: str) -> list[dict[str, Any]]:
+    """The documents of files, folders and standard input, in order. Raises SpecError with every problem of all."""
+    bodies: list[dict[str, Any]] = []
+    problems: list[str] = []
+    for source, text in _texts(files):
+        loaded = load.load(text, source=source)
+        problems += [str(problem) for problem in loaded.problems]
+        bodies += [dict(document.raw) for document in loaded.documents]
+    if problems:
+        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        raise errors.SpecError("\n  ".join([f"{count}; nothing was applied:", *problems]))
+    if not bodies:
+        raise errors.SpecError("There is no object in what was given.", hint="Is the file empty?")
+    for body in bodies:
+        body.setdefault("metadata", {}).setdefault("namespace", namespace)
+    return bodies
+
+
+def _texts(files: Iterable[str]) -> Iterable[tuple[str, str]]:
+    for name in files:
+        if name == "-":
+            yield "stdin", sys.stdin.read()
+            continue
+        path = pathlib.Path(name)
+        found = (
+            sorted(one for one in path.iterdir() if one.suffix in (".yaml", ".yml", ".json"))
+            if path.is_dir()
+            else [path]
+        )
+        if not found:
+            raise errors.SpecError(f"The folder {name} holds no .yaml, .yml or .json file.")
+        for one in found:
+            try:
+                yield str(one), one.read_text(encoding="utf-8")
+            except OSError as error:
+                raise errors.SpecError(f"{one} cannot be read: {error.strerror}.") from error
+            except UnicodeDecodeError as error:
+                raise errors.SpecError(f"{one} is not a text file in UTF-8: {error.reason}.") from error
+
+
+def _check_all(control: client.Client, bodies: list[dict[str, Any]]) -> None:
+    """Ask the server about every object before the first is applied. Raises SpecError with all it refuses."""
+    refused: list[str] = []
+    for body in bodies:
+        try:
+            control.apply(body, dry_run=True)
+        except errors.SpecError as error:
+            refused.append(f"{_title(body)}: {error}")
+    if refused:
+        raise errors.SpecError("\n".join(["Nothing was applied.", *refused]))
+
+
+def _title(body: dict[str, Any]) -> str:
+    metadata = body.get("metadata") or {}
+    return f"{str(body.get('kind', '')).lower()}/{metadata.get('name', '')}"
+
+
+def _wait(control: client.Client, bodies: list[dict[str, Any]], seconds: float) -> None:
+    until = time.monotonic() + seconds
+    for body in bodies:
+        if body["kind"] == "InferenceService":
+            metadata = body["metadata"]
+            left = max(1.0, until - time.monotonic())
+            control.wait_ready(metadata["name"], namespace=metadata["namespace"], deadline=left)
+            session.out(f"{_title(body)} is ready")
+
+
+def _show_plan(plan: client.Object) -> bool:
+    title = f"{plan['kind'].lower()}/{plan['name']}"
+    for notice in plan["notices"]:
+        session.tell(f"  note: {notice['field']}: {notice['text']}")
+    if not plan["changed"] and not any(one["actions"] for one in plan["plans"]):
+        session.out(f"{title} would not change")
+        return False
+    session.out(f"{title} would be {'changed' if plan['exists'] else 'created'}")
+    for change in plan["changes"] if plan["exists"] else ():
+        session.out(f"  {change['field']}: {_value(change['before'])} -> {_value(change['after'])}")
+    for one in plan["plans"]:
+        session.out(f"  plan for {one['service']}: {one['summary']}")
+        for action in one["actions"]:
+            session.out(f"    {action}")
+    return True
+
+
+def _value(value: Any) -> str:
+    return "(none)" if value is None else json.dumps(value)

@@ -1,0 +1,142 @@
+"""``mlship deploy``: look at the file, say what was found, declare a service, wait, print how to use it.
+
+The command decides nothing that the control plane would not accept as YAML: ``--dry-run`` prints that YAML.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+import re
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from mlship import client, errors, home, launch
+from mlship.cli import endpoint, progress, session
+from mlship.server import find, model, versions
+from mlship.storage import cache, fetch, uri
+
+# Flags of the model server that the annotation of a service hands to its adapter.
+_PLAIN_NAMES = {"model", "artifact", "saved_model", "pipeline", "data"}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Asked:
+    """The command line of ``deploy``."""
+
+    model: str
+    name: str
+    namespace: str
+    format: str
+    options: tuple[str, ...]
+    replicas: int
+    env: tuple[str, ...]
+    port: str
+    wait: float
+    dry_run: bool
+
+
+def run(where: home.Home, asked: Asked) -> None:
+    """Deploy, or exit with a sentence that says what to do."""
+    with session.failures():
+        began = time.monotonic()
+        options = session.pairs(asked.options, flag="--option")
+        location, path = _locate(where, asked.model)
+        artifact = find.inspect(path, format=asked.format, options=options)
+        body = declare(asked, location, artifact.format, options)
+        if asked.dry_run:
+            session.out(session.document(body, form="yaml"))
+            return
+        session.tell(f"found    {found(artifact)}")
+        _warn_of_versions(artifact)
+        launch.ensure_running(where, port=asked.port)
+        with client.Client(where) as control:
+            _deploy(control, body, asked, began)
+
+
+def _deploy(control: client.Client, body: Mapping[str, Any], asked: Asked, began: float) -> None:
+    name = body["metadata"]["name"]
+    applied = control.apply(body)
+    session.tell(f"service  {asked.namespace}/{name} {applied.outcome}")
+    for notice in applied.notices:
+        session.tell(f"note     {notice}")
+    if not asked.wait:
+        session.tell(f"It is on its way; follow it with: mlship why {name}")
+        return
+    with progress.Line(sys.stderr) as line:
+        service = control.wait_ready(
+            name, namespace=asked.namespace, deadline=asked.wait, on_change=lambda seen: line.show(progress.phase(seen))
+        )
+        base = session.gateway_url(control.status())
+    session.tell(f"ready    after {time.monotonic() - began:.1f} s")
+    endpoint.introduce(base, service)
+
+
+def declare(asked: Asked, location: str, model_format: str, options: Mapping[str, str]) -> dict[str, Any]:
+    """The InferenceService that the command line means."""
+    name = asked.name or name_of(asked.model)
+    served: dict[str, Any] = {"modelFormat": {"name": model_format}, "storageUri": location}
+    if options:
+        served["args"] = [part for key, value in options.items() for part in ("--model-option", f"{key}={value}")]
+    if asked.env:
+        pairs = session.pairs(asked.env, flag="--env")
+        served["env"] = [{"name": key, "value": value} for key, value in pairs.items()]
+    predictor: dict[str, Any] = {"model": served}
+    if asked.replicas != 1:
+        predictor = {"minReplicas": asked.replicas, "maxReplicas": asked.replicas, **predictor}
+    return {
+        "apiVersion": "serving.kserve.io/v1beta1",
+        "kind": "InferenceService",
+        "metadata": {"name": name, "namespace": asked.namespace},
+        "spec": {"predictor": predictor},
+    }
+
+
+def name_of(text: str) -> str:
+    """A service name from a path or URI: ``./Churn_Model-v2.pkl`` is ``churn-model-v2``.
+
+    A file that says nothing (``model.pkl``) in a folder is called after itself all the same. Raises SpecError when
+    nothing is left.
+    """
+    last = text.split("#")[0].split("?")[0].rstrip("/").rsplit("/", 1)[-1]
+    if last in ("", ".", ".."):
+        last = pathlib.Path(text).absolute().name
+    stem = last.split(".")[0] or last.strip(".").split(".")[0]
+    name = re.sub(r"[^a-z0-9]+", "-", stem.lower()).strip("-")
+    if name[:1].isdigit():
+        name = f"model-{name}"
+    name = name[:40].strip("-")
+    if not name:
+        raise errors.SpecError(f"No service name can be made of {text!r}.", hint="Give one: --name NAME.")
+    return name
+
+
+def _locate(where: home.Home, text: str) -> tuple[str, pathlib.Path]:
+    """The storage URI to declare and a local path to look at; what lies elsewhere is fetched into the cache first."""
+    if "://" not in text:
+        path = pathlib.Path(text).expanduser().absolute()
+        return str(uri.parse(str(path)).url), path
+    address = uri.parse(text)
+    with progress.Line(sys.stderr) as line:
+        done = fetch.fetch(
+            address,
+            cache=cache.Cache(where.cache),
+            volumes=where.volumes,
+            progress=lambda seen: line.show(progress.transfer(seen)),
+        )
+    return text, done.path
+
+
+def found(artifact: model.Artifact) -> str:
+    """What was found, in one line."""
+    recorded = ", ".join(f"{name} {version}" for name, version in artifact.versions.items())
+    return f"{artifact.format} model, stored as {artifact.variant}" + (f" ({recorded})" if recorded else "")
+
+
+def _warn_of_versions(artifact: model.Artifact) -> None:
+    here = versions.installed(artifact.versions)
+    for difference in versions.compare(artifact.versions, here):
+        if difference.severity >= versions.Severity.MINOR:
+            session.tell(f"warning  {difference.message}")

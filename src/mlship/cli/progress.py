@@ -1,0 +1,56 @@
+"""One line on a terminal that says what is being waited for; elsewhere a line for each new state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TextIO
+
+from mlship import client
+from mlship.storage import limits
+from mlship.storage import progress as transfers
+
+
+class Line:
+    """A status line on ``stream``. On a terminal it is overwritten and vanishes at the end."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._terminal = stream.isatty()
+        self._last = ""
+
+    def __enter__(self) -> Line:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._terminal and self._last:
+            self._write("\r\x1b[K")
+
+    def show(self, text: str) -> None:
+        """Show ``text`` instead of what was shown."""
+        if text == self._last:
+            return
+        if self._terminal:
+            self._write(f"\r\x1b[K{text[:110]}")
+        elif text.split(":")[0] != self._last.split(":")[0]:
+            self._write(f"waiting  {text}\n")
+        self._last = text
+
+    def _write(self, text: str) -> None:
+        self._stream.write(text)
+        self._stream.flush()
+
+
+def phase(service: Mapping[str, Any]) -> str:
+    """What a service is waiting for, from its status."""
+    ready = client.condition(service, "Ready")
+    return f"{ready.get('reason') or 'Pending'}: {ready.get('message') or 'waiting for the control plane'}"
+
+
+def transfer(seen: transfers.Progress) -> str:
+    """A download or copy: how much, of how much, how fast."""
+    rate = f", {limits.show(seen.rate)}/s" if seen.rate else ""
+    if not seen.total_bytes:
+        return f"{seen.phase}: {limits.show(seen.done_bytes)}{rate}"
+    share = seen.done_bytes / seen.total_bytes
+    bar = "#" * round(20 * share)
+    return f"{seen.phase}: [{bar:<20}] {share:4.0%} of {limits.show(seen.total_bytes)}{rate}"

@@ -1,0 +1,91 @@
+"""``mlship up``, ``down``, ``status`` and ``serve``: the programs themselves."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+import sys
+
+import typer
+
+from mlship import client, home, launch
+from mlship.cli import deploying, session
+
+
+def up(where: home.Home, *, port: str, host: str, domain: str, api_port: int) -> None:
+    """Have a control plane run and say where the gateway is."""
+    with session.failures():
+        found = launch.ensure_running(
+            where, port=port, host=host, domain=domain, api_port=str(api_port) if api_port else ""
+        )
+        session.tell("started" if found["started"] else "was running already")
+        session.out(f"gateway  {found['gateway']['url']}")
+        if found.get("apiPort"):
+            session.out(f"api      http://127.0.0.1:{found['apiPort']} (bearer token in {where.token})")
+
+
+def down(where: home.Home) -> None:
+    """End everything; what is declared stays declared."""
+    with session.failures():
+        ended = launch.stop(where, replicas=True)
+        session.out("everything has ended; the services stay declared and come back with: mlship up" if ended
+                    else "nothing was running")  # fmt: skip
+
+
+def status(where: home.Home, *, output: str) -> None:
+    """What runs here."""
+    with session.control(where) as control:
+        found = control.status()
+        if output != "text":
+            session.out(session.document(found, form=output))
+            return
+        gateway = found["gateway"]
+        services = control.list("isvc")
+        ready = sum(client.is_ready(service) for service in services)
+        session.out(f"control  version {found['version']}, pid {found['pid']}, up {found['uptimeSeconds']:.0f} s")
+        session.out(f"gateway  {gateway['url']} ({'answers' if gateway['running'] else 'does not answer'})")
+        session.out(f"services {ready} of {len(services)} ready")
+        session.out(f"home     {found['home']}")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Serving:
+    """The command line of ``serve``; 0 stands for the model server's own default."""
+
+    path: pathlib.Path
+    name: str
+    format: str
+    options: tuple[str, ...]
+    host: str
+    port: int
+    grpc_port: int
+    repository: bool
+    max_body_bytes: int
+    workers: int
+
+
+def serve(asked: Serving) -> None:
+    """Run the model server in this process until it is told to end."""
+    from mlship.server import find, main, settings
+
+    with session.failures():
+        path = asked.path.expanduser().absolute()
+        chosen = settings.Settings(
+            model_name=asked.name or deploying.name_of(str(asked.path)), host=asked.host, port=asked.port,
+            grpc_port=asked.grpc_port or None, model_format=asked.format,
+            model_options=session.pairs(asked.options, flag="--option"), log_format="text",
+        )  # fmt: skip
+        if asked.repository:
+            chosen = dataclasses.replace(chosen, model_repository=path, model_name="model")
+        else:
+            artifact = find.inspect(path, format=asked.format, options=chosen.model_options)
+            session.tell(f"found    {deploying.found(artifact)}")
+            chosen = dataclasses.replace(chosen, model_path=path)
+        chosen = dataclasses.replace(
+            chosen,
+            max_body_bytes=asked.max_body_bytes or chosen.max_body_bytes,
+            workers=asked.workers or chosen.workers,
+        )
+        chosen.check()
+        sys.stderr.flush()
+        raise typer.Exit(main.run(chosen))
