@@ -43,6 +43,7 @@ class _Service:
     replicas: dict[observed.ReplicaId, observed.Replica] = dataclasses.field(default_factory=dict)
     started: dict[observed.ReplicaId, actions.StartReplica] = dataclasses.field(default_factory=dict)
     route: routes.ServiceRoute | None = None
+    published: bool = False
     applied: frozenset[observed.Endpoint] = frozenset()
     log: list[base.LogLine] = dataclasses.field(default_factory=list)
 
@@ -159,13 +160,13 @@ class Fake:
     def route(self, service: observed.ServiceKey, route: routes.ServiceRoute | None) -> None:
         """Have the gateway carry ``route``: it may use both until it has taken the new one over."""
         held = self._services.setdefault(service, _Service())
-        if held.route == route:
+        if held.published and held.route == route:
             return
         endpoints = _endpoints(route)
         known = {one.endpoint for one in held.replicas.values()}
         if missing := endpoints - known:
             raise consistency.ImpossibleWorld(f"{service}: a route to {sorted(missing)}, where no replica is")
-        held.route = route
+        held.route, held.published = route, True
         held.applied |= endpoints
         self.time.later(self.route_seconds, ("route", service), lambda: self._route_applied(service, endpoints))
 
@@ -234,7 +235,7 @@ class Fake:
         known = held.replicas.get(action.id)
         if known is not None and known.phase in (Phase.TERMINATING, Phase.KILLING):
             raise consistency.ImpossibleWorld(f"{action.id} is {known.phase}: a second one of that id cannot be")
-        if known is not None and known.phase is not Phase.STOPPED:
+        if known is not None and known.phase not in (Phase.STOPPED, Phase.EXITED):
             before = held.started.get(action.id)
             if before is not None and (before.spec, before.digest) != (action.spec, action.digest):
                 raise consistency.ImpossibleWorld(f"{action.id} runs already, and it is something else")

@@ -47,7 +47,7 @@ class Phase(enum.StrEnum):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Exit:
-    """How a process ended. ``code`` and ``signal`` are both None when it was not our child. ``last_line``: its log's."""
+    """How a process ended. ``code`` and ``signal`` are None when it was not our child; ``last_line`` is its log's."""
 
     at: float
     code: int | None = None

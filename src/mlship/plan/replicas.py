@@ -81,7 +81,7 @@ def assign(
         keep, routed = (*new, *surplus), ready
     else:
         keep, routed = (*new, *surplus, *(one for one in older if one.id.revision == before)), behind
-    there = {one.id.ordinal for one in (*new, *_ours(ending, target))}
+    there = {one.id.ordinal for one in (*new, *_ours(ending, target)) if one.phase is not observed.Phase.EXITED}
     start = tuple(ordinal for ordinal in range(wanted) if ordinal not in there) if startable else ()
     return _settled(alive, keep=keep, routed=routed, ending=ending, seen=seen, start=start)
 
