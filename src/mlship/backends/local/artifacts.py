@@ -108,6 +108,7 @@ class Artifacts:
         if held is not None and held.fact.uri == address:
             if not held.fetching and held.fact.retry_at is None:
                 held.again.set()
+                self._set(held, stale=False)
             return
         if held is not None:
             self._drop(held)
@@ -186,7 +187,7 @@ class Artifacts:
         seen = await self._stamp(held)
         if held.fact.state is observed.ArtifactState.FAILED:
             return seen is not None and seen != held.stamp
-        if seen is not None and held.stamp and seen != held.stamp:
+        if seen is not None and held.stamp and seen != held.stamp and not held.again.is_set():
             self._set(held, stale=True)
         return False
 

@@ -18,7 +18,7 @@ REPLICA = pathlib.Path(__file__).parent.parent / "replica.py"
 Phase = observed.Phase
 
 
-async def until(holds, seconds=30.0):
+async def wait_until(holds, seconds=30.0):
     """Wait until ``holds()`` gives something true, and return it."""
     deadline = time.monotonic() + seconds
     while not (value := holds()):
@@ -27,7 +27,7 @@ async def until(holds, seconds=30.0):
     return value
 
 
-def ask(path):
+def ask_replica(path):
     """The answer of a replica at a Unix socket: its pid."""
     with socket.socket(socket.AF_UNIX) as client:
         client.settimeout(10)
@@ -87,11 +87,28 @@ class World:
 
 
 @pytest.fixture
-async def world(tmp_path):
+def bare_world(tmp_path):
+    """For tests that bring their own event loop, and close what they start."""
     made = World(tmp_path / "home")
     yield made
-    for held in made.supervisors:
-        await held.close()
     made.kill_everything()
     shutil.rmtree(made.home.sockets, ignore_errors=True)
     assert made.errors == []
+
+
+@pytest.fixture
+async def world(bare_world):
+    yield bare_world
+    for held in bare_world.supervisors:
+        await held.close()
+
+
+@pytest.fixture
+def until():
+    return wait_until
+
+
+@pytest.fixture
+def ask():
+    """Asks a replica at a Unix socket; its answer is its pid."""
+    return ask_replica

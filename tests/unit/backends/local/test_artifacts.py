@@ -5,8 +5,6 @@ import contextlib
 import http.server
 import threading
 
-import pytest
-
 from mlship import aio, home
 from mlship.backends.local import artifacts, kept
 from mlship.plan import observed
@@ -167,13 +165,3 @@ async def test_a_server_that_says_no_is_asked_again_much_later(tmp_path):
             assert failed.retry_at - made.now >= 30
             made.held.bring(IRIS, address)
             assert made.held.observe(IRIS) == failed
-
-
-@pytest.mark.parametrize("damage", ["", "[]", '{"namespace": 1}'])
-async def test_a_damaged_record_is_discarded(tmp_path, damage):
-    shelf = kept.Shelf(tmp_path)
-    shelf.write(kept.Kept("default", "iris", uri="/m", digest="sha256:0", path="/p", size=1, stamp="s"))
-    assert [one.service for one in shelf.read()] == [IRIS]
-    shelf.path(IRIS).write_text(damage)
-    assert list(shelf.read()) == []
-    assert list(tmp_path.iterdir()) == []

@@ -69,10 +69,3 @@ def test_a_folder_that_is_away_is_an_error_that_names_it(tmp_path):
     store = records.Records(tmp_path / "gone")
     with pytest.raises(errors.BackendError, match=r"cannot write the record .*gone.*Check the free space"):
         store.write(RECORD)
-
-
-def test_the_hash_of_a_job_tells_jobs_apart():
-    same = jobs.from_json(json.loads(json.dumps(jobs.to_json(JOB))))
-    assert (same, same.hash) == (JOB, JOB.hash)
-    assert jobs.Job(JOB.spec, log=JOB.log).hash != JOB.hash
-    assert "hush" not in repr(JOB)

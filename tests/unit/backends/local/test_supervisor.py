@@ -21,18 +21,6 @@ HERE = pathlib.Path(__file__).parent
 KEY = "default/iris-abc-0"
 
 
-def _helpers():
-    import importlib.util
-
-    spec = importlib.util.spec_from_file_location("supervised", HERE / "conftest.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-until, ask = _helpers().until, _helpers().ask
-
-
 def ready(held, key=KEY):
     return lambda: (sight := held.observe(key)) is not None and sight.process.ready and sight
 
@@ -41,7 +29,7 @@ def phase(held, wanted, key=KEY):
     return lambda: (sight := held.observe(key)) is not None and sight.process.phase is wanted and sight
 
 
-async def test_a_program_runs_answers_and_stops_without_a_trace(world):
+async def test_a_program_runs_answers_and_stops_without_a_trace(world, until, ask):
     held = await world.started()
     held.ensure(KEY, world.job())
     sight = await until(ready(held))
@@ -55,7 +43,7 @@ async def test_a_program_runs_answers_and_stops_without_a_trace(world):
     assert list(world.home.records.glob("*.json")) == []
 
 
-async def test_what_runs_is_not_started_again(world):
+async def test_what_runs_is_not_started_again(world, until):
     held = await world.started()
     held.ensure(KEY, world.job())
     sight = await until(ready(held))
@@ -63,7 +51,7 @@ async def test_what_runs_is_not_started_again(world):
     assert held.observe(KEY).process == sight.process
 
 
-async def test_a_killed_process_is_back_at_once_with_the_cause_named(world):
+async def test_a_killed_process_is_back_at_once_with_the_cause_named(world, until, ask):
     held = await world.started()
     held.ensure(KEY, world.job("--say", "Traceback (most recent call last):\n  File x\nValueError: no"))
     first = await until(ready(held))
@@ -75,7 +63,7 @@ async def test_a_killed_process_is_back_at_once_with_the_cause_named(world):
     assert ask(world.socket()) == second.process.pid
 
 
-async def test_one_that_crashes_before_it_is_ready_backs_off(world):
+async def test_one_that_crashes_before_it_is_ready_backs_off(world, until):
     held = await world.started()
     held.ensure(KEY, world.job("--exit", "3", "--say", "cannot read the model"))
     sight = await until(phase(held, Phase.BACKOFF))
@@ -89,14 +77,14 @@ async def test_one_that_crashes_before_it_is_ready_backs_off(world):
     assert held.observe(KEY) is None
 
 
-async def test_one_that_cannot_load_its_model_is_left_alone_for_half_a_minute(world):
+async def test_one_that_cannot_load_its_model_is_left_alone_for_half_a_minute(world, until):
     held = await world.started()
     held.ensure(KEY, world.job("--exit", "65"))
     sight = await until(phase(held, Phase.BACKOFF))
     assert sight.process.deadline - sight.process.since >= 30
 
 
-async def test_a_program_that_is_not_there_says_so(world):
+async def test_a_program_that_is_not_there_says_so(world, until):
     held = await world.started()
     job = world.job()
     held.ensure(KEY, jobs.Job(actions.ProcessSpec(argv=("no-such-program",)), log=job.log, address=job.address))
@@ -105,7 +93,7 @@ async def test_a_program_that_is_not_there_says_so(world):
     assert "no such program on this machine" in sight.process.message
 
 
-async def test_stop_kills_one_that_ignores_the_signal_and_its_children(world, tmp_path):
+async def test_stop_kills_one_that_ignores_the_signal_and_its_children(world, tmp_path, until):
     held = await world.started()
     note = tmp_path / "grandchild"
     held.ensure(KEY, world.job("--ignore-term", "--grandchild", str(note), stop_grace=0.2))
@@ -119,7 +107,7 @@ async def test_stop_kills_one_that_ignores_the_signal_and_its_children(world, tm
     await until(lambda: pids.born(grandchild) is None)
 
 
-async def test_the_children_of_one_that_crashed_are_ended(world, tmp_path):
+async def test_the_children_of_one_that_crashed_are_ended(world, tmp_path, until):
     held = await world.started()
     note = tmp_path / "grandchild"
     held.ensure(KEY, world.job("--grandchild", str(note)))
@@ -129,7 +117,7 @@ async def test_the_children_of_one_that_crashed_are_ended(world, tmp_path):
     await until(lambda: pids.born(grandchild) is None)
 
 
-async def test_a_start_that_takes_too_long_is_ended_and_tried_again_later(world, tmp_path):
+async def test_a_start_that_takes_too_long_is_ended_and_tried_again_later(world, tmp_path, until):
     held = await world.started()
     held.ensure(KEY, world.job("--ready-file", str(tmp_path / "never"), start_deadline=1.5))
     await until(lambda: "the model is being loaded" in held.observe(KEY).process.message)
@@ -137,7 +125,7 @@ async def test_a_start_that_takes_too_long_is_ended_and_tried_again_later(world,
     assert sight.process.message.startswith("not ready 2 s after its start; it last said: answers 503")
 
 
-async def test_readiness_comes_and_goes(world, tmp_path):
+async def test_readiness_comes_and_goes(world, tmp_path, until):
     held = await world.started()
     flag = tmp_path / "flag"
     held.ensure(KEY, world.job("--ready-file", str(flag)))
@@ -154,7 +142,7 @@ async def test_readiness_comes_and_goes(world, tmp_path):
     await until(ready(held))
 
 
-async def test_a_changed_job_restarts_the_process(world):
+async def test_a_changed_job_restarts_the_process(world, until):
     held = await world.started()
     held.ensure(KEY, world.job())
     first = await until(ready(held))
@@ -163,7 +151,7 @@ async def test_a_changed_job_restarts_the_process(world):
     assert "--say" in second.job.spec.argv
 
 
-async def test_stopped_and_wanted_again_it_runs_again(world):
+async def test_stopped_and_wanted_again_it_runs_again(world, until):
     held = await world.started()
     held.ensure(KEY, world.job())
     first = await until(ready(held))
@@ -173,7 +161,7 @@ async def test_stopped_and_wanted_again_it_runs_again(world):
     assert second.process.restarts == 1
 
 
-async def test_stopped_while_it_is_being_started_it_ends(world):
+async def test_stopped_while_it_is_being_started_it_ends(world, until):
     held = await world.started()
     held.ensure(KEY, world.job())
     assert held.observe(KEY).process.pid is None
@@ -182,7 +170,7 @@ async def test_stopped_while_it_is_being_started_it_ends(world):
     assert list(pids.marked(world.mark)) == []
 
 
-async def test_a_port_is_given_to_one_that_needs_it(world):
+async def test_a_port_is_given_to_one_that_needs_it(world, until):
     held = await world.started()
     job = world.job()
     spec = actions.ProcessSpec(
@@ -193,7 +181,7 @@ async def test_a_port_is_given_to_one_that_needs_it(world):
     assert sight.address.startswith("127.0.0.1:")
 
 
-async def test_children_get_a_clean_environment_and_none_of_our_descriptors(world):
+async def test_children_get_a_clean_environment_and_none_of_our_descriptors(world, until):
     held = await world.started()
     leak = os.open("/dev/null", os.O_RDONLY)
     os.set_inheritable(leak, True)
@@ -213,7 +201,7 @@ async def test_children_get_a_clean_environment_and_none_of_our_descriptors(worl
         assert process.num_fds() == 4  # those three and its socket
 
 
-async def test_the_supervisor_lets_go_and_the_next_one_adopts(world):
+async def test_the_supervisor_lets_go_and_the_next_one_adopts(world, until, ask):
     first = await world.started()
     first.ensure(KEY, world.job())
     before = await until(ready(first))
@@ -229,9 +217,10 @@ async def test_the_supervisor_lets_go_and_the_next_one_adopts(world):
 class Control:
     """A control plane in a process of its own, keeping ``job``, until it is killed."""
 
-    def __init__(self, world, job):
+    def __init__(self, world, job, moment):
+        text = json.dumps(jobs.to_json(job))
         self.process = subprocess.Popen(
-            [sys.executable, str(HERE / "control.py"), str(world.home.root), KEY, json.dumps(jobs.to_json(job))],
+            [sys.executable, str(HERE / "control.py"), str(world.home.root), KEY, text, moment],
             stdout=subprocess.PIPE,
         )
 
@@ -249,8 +238,8 @@ class Control:
 def control(world):
     made = []
 
-    def make(job):
-        made.append(Control(world, job))
+    def make(job, moment="never"):
+        made.append(Control(world, job, moment))
         return made[-1]
 
     yield make
@@ -258,7 +247,7 @@ def control(world):
         each.kill()
 
 
-async def test_a_killed_supervisor_leaves_its_processes_serving_and_the_next_one_adopts(world, control):
+async def test_a_killed_supervisor_leaves_its_processes_serving_and_the_next_one_adopts(world, control, until, ask):
     killed = control(world.job())
     pid = await killed.ready()
     killed.kill()
@@ -273,7 +262,7 @@ async def test_a_killed_supervisor_leaves_its_processes_serving_and_the_next_one
     await until(lambda: held.observe(KEY) is None)
 
 
-async def test_an_adopted_process_is_stopped_with_all_its_children(world, control, tmp_path):
+async def test_an_adopted_process_is_stopped_with_all_its_children(world, control, tmp_path, until):
     note = tmp_path / "grandchild"
     killed = control(world.job("--ignore-term", "--grandchild", str(note), stop_grace=0.2))
     pid = await killed.ready()
@@ -285,7 +274,7 @@ async def test_an_adopted_process_is_stopped_with_all_its_children(world, contro
     await until(lambda: pids.born(int(note.read_text())) is None)
 
 
-async def test_what_died_while_nobody_watched_is_started_anew(world, control):
+async def test_what_died_while_nobody_watched_is_started_anew(world, control, until):
     killed = control(world.job("--say", "my last words"))
     pid = await killed.ready()
     killed.kill()
@@ -298,7 +287,7 @@ async def test_what_died_while_nobody_watched_is_started_anew(world, control):
     assert sight.process.last_exit.last_line == "my last words"
 
 
-async def test_a_process_whose_pid_was_never_noted_is_found_by_its_mark(world, control):
+async def test_a_process_whose_pid_was_never_noted_is_found_by_its_mark(world, control, until):
     killed = control(world.job())
     pid = await killed.ready()
     killed.kill()
@@ -309,7 +298,7 @@ async def test_a_process_whose_pid_was_never_noted_is_found_by_its_mark(world, c
     await until(ready(held))
 
 
-async def test_a_process_without_a_record_is_ended(world, control):
+async def test_a_process_without_a_record_is_ended(world, control, until):
     killed = control(world.job())
     pid = await killed.ready()
     killed.kill()
@@ -320,7 +309,7 @@ async def test_a_process_without_a_record_is_ended(world, control):
     assert list(world.home.records.glob("*.json")) == []
 
 
-async def test_a_pid_that_now_belongs_to_somebody_else_is_left_alone(world):
+async def test_a_pid_that_now_belongs_to_somebody_else_is_left_alone(world, until):
     store = records.Records(world.home.records)
     world.home.records.mkdir(parents=True)
     store.write(records.Record(KEY, world.job(), pid=os.getppid(), born="before/1", served=True))
@@ -329,14 +318,29 @@ async def test_a_pid_that_now_belongs_to_somebody_else_is_left_alone(world):
     assert sight.process.pid != os.getppid()
 
 
-async def test_what_was_recorded_but_never_started_is_started(world):
+MOMENTS = ["before write 1", "after write 1", "before write 2", "after write 2", "before write 3", "after write 3"]
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+async def test_killed_at_any_moment_of_a_start_it_leaves_one_process_at_the_end(world, control, until, moment):
+    """Write 1 records the wish, write 2 the pid of what was started in between, write 3 that it serves."""
+    killed = control(world.job(), moment)
+    assert await asyncio.to_thread(killed.process.wait) == -signal.SIGKILL
+    held = await world.started()
+    held.ensure(KEY, world.job())
+    sight = await until(ready(held))
+    assert [found.pid for found in pids.marked(world.mark)] == [sight.process.pid]
+    assert sight.process.restarts == 0
+
+
+async def test_what_was_recorded_but_never_started_is_started(world, until):
     world.home.records.mkdir(parents=True)
     records.Records(world.home.records).write(records.Record(KEY, world.job()))
     held = await world.started()
     assert (await until(ready(held))).process.restarts == 0
 
 
-async def test_no_descriptor_is_left_behind(world):
+async def test_no_descriptor_is_left_behind(world, until):
     held = await world.started()
     held.ensure(KEY, world.job())
     await until(ready(held))
@@ -353,7 +357,7 @@ async def test_no_descriptor_is_left_behind(world):
     await until(lambda: psutil.Process().num_fds() <= before)
 
 
-async def test_a_log_that_grew_too_large_is_rotated_while_its_writer_goes_on(world):
+async def test_a_log_that_grew_too_large_is_rotated_while_its_writer_goes_on(world, until):
     held = await world.started(largest_log=10_000, look_at_logs_every=0.05)
     code = "import itertools, time\nfor n in itertools.count(): print(n, 'x' * 80, flush=True), time.sleep(0.0005)"
     job = world.job()
@@ -391,7 +395,7 @@ async def test_a_home_that_cannot_be_made_is_an_error_that_says_where(tmp_path):
     await held.close()
 
 
-async def test_stop_all_waits_for_the_end(world):
+async def test_stop_all_waits_for_the_end(world, until):
     held = await world.started()
     for name in ("a", "b"):
         held.ensure(name, world.job(name=name))
@@ -402,14 +406,12 @@ async def test_stop_all_waits_for_the_end(world):
         held.restart("a")
 
 
-def test_a_program_is_supervised_under_uvloop_as_well(tmp_path):
+def test_a_program_is_supervised_under_uvloop_as_well(bare_world, until):
     uvloop = pytest.importorskip("uvloop")
-    helpers = _helpers()
-    world = helpers.World(tmp_path / "home")
 
     async def main():
-        held = await world.started()
-        held.ensure(KEY, world.job())
+        held = await bare_world.started()
+        held.ensure(KEY, bare_world.job())
         first = await until(ready(held))
         os.kill(first.process.pid, signal.SIGKILL)
         second = await until(lambda: (sight := ready(held)()) and sight.process.pid != first.process.pid and sight)
@@ -419,4 +421,3 @@ def test_a_program_is_supervised_under_uvloop_as_well(tmp_path):
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(main())
-    assert world.errors == []

@@ -1,0 +1,78 @@
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from mlship.backends.local import exits, pids
+
+
+def child(code="import time; time.sleep(600)"):
+    made = subprocess.Popen([sys.executable, "-S", "-c", code], start_new_session=True)
+    made.returncode = 0  # reaped by the watch
+    return made.pid
+
+
+@pytest.fixture(params=["pidfd", "polling"])
+def way(request, monkeypatch):
+    if request.param == "polling":
+
+        def refused(_):
+            raise OSError(24, "Too many open files")
+
+        monkeypatch.setattr(os, "pidfd_open", refused)
+        monkeypatch.setattr(exits, "POLL", 0.01)
+    elif not hasattr(os, "pidfd_open"):
+        pytest.skip("this system has no pidfds")
+
+
+def watch(pid, born=None):
+    told = asyncio.get_running_loop().create_future()
+    made = exits.ExitWatch(pid, born or pids.born(pid) or "", lambda *how: told.set_result(how))
+    return made, asyncio.wait_for(told, 30)
+
+
+@pytest.mark.usefixtures("way")
+async def test_the_signal_of_a_child_is_told_and_it_is_reaped():
+    pid = child()
+    _, told = watch(pid)
+    os.kill(pid, signal.SIGKILL)
+    assert await told == (None, signal.SIGKILL)
+    with pytest.raises(ChildProcessError):
+        os.waitpid(pid, os.WNOHANG)
+
+
+@pytest.mark.usefixtures("way")
+async def test_the_exit_code_of_a_child_that_has_ended_before_is_told():
+    pid = child("raise SystemExit(3)")
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    assert await watch(pid)[1] == (3, None)
+
+
+@pytest.mark.usefixtures("way")
+async def test_the_end_of_a_process_that_is_not_our_child_is_told_without_a_code():
+    code = (
+        "import subprocess, sys\n"
+        "print(subprocess.Popen([sys.executable, '-S', '-c', 'import time; time.sleep(600)'],"
+        " stdout=subprocess.DEVNULL).pid)"
+    )
+    pid = int(subprocess.check_output([sys.executable, "-S", "-c", code]))
+    _, told = watch(pid)
+    os.kill(pid, signal.SIGKILL)
+    assert await told == (None, None)
+
+
+async def test_a_number_that_belongs_to_another_now_counts_as_gone():
+    assert await watch(os.getppid(), "before/1")[1] == (None, None)
+
+
+async def test_a_closed_watch_tells_nothing():
+    pid = child()
+    made, told = watch(pid)
+    made.close()
+    made.close()
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    told.close()

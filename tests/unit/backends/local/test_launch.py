@@ -1,0 +1,67 @@
+import os
+import pathlib
+import signal
+
+import pytest
+
+from mlship import errors
+from mlship.backends.local import jobs, launch, pids, records
+from mlship.plan import actions
+
+
+def start(tmp_path, *argv, **rest):
+    job = jobs.Job(
+        actions.ProcessSpec(argv=argv, **rest), log=tmp_path / "logs" / "a.log", sockets=(str(tmp_path / "stale"),)
+    )
+    store = records.Records(tmp_path)
+    path = {"PATH": os.environ["PATH"]}
+    return launch.launch(records.Record("a", job), store=store, home="test-of-launch", inherited=path), store
+
+
+def ended(launched):
+    return os.waitstatus_to_exitcode(os.waitpid(launched.pid, 0)[1])
+
+
+def test_a_start_notes_its_pid_and_clears_old_sockets(tmp_path):
+    (tmp_path / "stale").write_text("")
+    launched, store = start(
+        tmp_path, "python", "-S", "-c", "import time; print($(PORT)); time.sleep(600)", needs_port=True
+    )
+    try:
+        (record,) = store.read()
+        assert (record.pid, record.born, record.port) == (launched.pid, pids.born(launched.pid), launched.port)
+        assert not (tmp_path / "stale").exists()
+    finally:
+        os.kill(launched.pid, signal.SIGKILL)
+        ended(launched)
+
+
+def test_a_record_that_cannot_be_written_does_not_end_what_was_started(tmp_path, monkeypatch):
+    def full(*_):
+        raise errors.BackendError("no space left")
+
+    monkeypatch.setattr(records.Records, "write", full)
+    launched, _ = start(tmp_path, "true")
+    assert (launched.problem, ended(launched)) == ("no space left", 0)
+
+
+@pytest.mark.parametrize(
+    ("argv", "cwd", "message"),
+    [
+        ((), "", "its command is empty"),
+        (("no-such-program",), "", "there is no such program on this machine"),
+        (("/etc/passwd",), "", "it is not executable"),
+        (("true",), "/no/such/folder", "its working folder /no/such/folder is not there"),
+        (("true", "a\0b"), "", "cannot start true: "),
+    ],
+)
+def test_what_cannot_start_says_why(tmp_path, argv, cwd, message):
+    with pytest.raises(errors.BackendError, match=message):
+        start(tmp_path, *argv, cwd=cwd)
+
+
+def test_a_log_that_cannot_be_opened_says_where(tmp_path):
+    (tmp_path / "logs").write_text("")
+    with pytest.raises(errors.BackendError, match="cannot open the log file"):
+        start(tmp_path, "true")
+    assert pathlib.Path(tmp_path / "logs").is_file()
