@@ -235,7 +235,7 @@ class Client:
         )
 
     def why(self, name: str, *, namespace: str = "default", limit: int = 20) -> Object:
-        """``chain`` (text and hint from the condition down), ``conditions``, ``journal``."""
+        """``chain`` (text and hint of each link, from the condition down), ``conditions``, ``journal``."""
         return self._json("GET", _own(namespace, name, "why"), query={"limit": str(limit)})
 
     def logs(self, name: str, *, namespace: str = "default", tail: int = 100, follow: bool = False) -> Iterator[str]:

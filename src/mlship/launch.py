@@ -10,7 +10,6 @@ import fcntl
 import json
 import os
 import pathlib
-import subprocess
 import sys
 import time
 
@@ -42,12 +41,12 @@ def ensure_running(
     given = {"--port": port, "--host": host, "--domain": domain, "--api-port": api_port}
     flags = [text for flag, value in given.items() if value for text in (flag, value)]
     until = time.monotonic() + deadline
-    process = _start(where, flags)
+    pid = _start(where, flags)
     while time.monotonic() < until:
         found = _answer(where)
         if found is not None:
             return {**found, "started": True}
-        code = process.poll()
+        code = _ended(pid)
         # Another command may have started one at the same time: its is as good as ours.
         if code is not None and code != _LOCKED:
             raise _did_not_start(where, f"ended with code {code}")
@@ -121,23 +120,30 @@ def _answer(where: home.Home) -> client.Object | None:
         return None
 
 
-def _start(where: home.Home, flags: list[str]) -> subprocess.Popen[bytes]:
+def _start(where: home.Home, flags: list[str]) -> int:
+    """The pid of a control plane on its way: no child that anybody would have to wait for, and no terminal."""
+    # -P: a file in the user's folder must not stand in for a module of the standard library.
+    argv = [sys.executable, "-P", "-m", "mlship.control.main", "--home", str(where.root), *flags]
     try:
         where.logs.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with where.control_log.open("ab") as log:
-            return subprocess.Popen(
-                [sys.executable, "-m", "mlship.control.main", "--home", str(where.root), *flags],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd="/",
-                start_new_session=True,
-            )
+        log = (os.POSIX_SPAWN_OPEN, 1, str(where.control_log), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        null = (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)
+        both = (os.POSIX_SPAWN_DUP2, 1, 2)
+        return os.posix_spawn(sys.executable, argv, os.environ, file_actions=(null, log, both), setsid=True)
     except OSError as error:
         raise errors.BackendError(
-            f"the control plane cannot be started in {where.root}: {error.strerror or error}.",
+            f"The control plane cannot be started in {where.root}: {error.strerror or error}.",
             hint="Check the folder and its permissions, or set MLSHIP_HOME to another one.",
         ) from error
+
+
+def _ended(pid: int) -> int | None:
+    """The exit code of our child, None while it runs; for one that was waited for already, that somebody else runs."""
+    try:
+        found, status = os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        return _LOCKED
+    return None if found == 0 else os.waitstatus_to_exitcode(status)
 
 
 def _did_not_start(where: home.Home, what: str) -> errors.BackendError:

@@ -28,7 +28,7 @@ from mlship.control import (
     sqlite,
     store,
 )
-from mlship.plan import observed
+from mlship.plan import causes, observed
 
 GROUP = "serving.kserve.io"
 READY = {"conditions": [{"type": "Ready", "status": "True"}], "observedGeneration": 1}
@@ -55,8 +55,8 @@ class Planner:
     def decide(self, world: seams.World, seen: observed.Observed, *, now: float) -> seams.Decision:
         return seams.Decision(summary="start 1 replica", why=("it is new",))
 
-    def explain(self, world: seams.World, seen: observed.Observed, *, now: float) -> tuple[seams.Cause, ...]:
-        return (seams.Cause("it does not start", "start it"),)
+    def explain(self, world: seams.World, seen: observed.Observed, *, now: float) -> tuple[causes.Cause, ...]:
+        return (causes.Cause("iris", "NotReady", "it does not start", "start it"),)
 
 
 class Backend:
@@ -307,7 +307,8 @@ def test_why_and_logs_and_plan_and_status(server, control):
     key = store.Key(f"inferenceservices.{GROUP}", "default", "iris")
     server.do(server.book.record(key, now=1.0, summary="start 1 replica", actions=["start"], why=["it is new"]))
     why = control.why("iris")
-    assert why["chain"] == [{"text": "it does not start", "hint": "start it"}]
+    (cause,) = why["chain"]
+    assert (cause["text"], cause["hint"]) == ("iris: NotReady: it does not start", "start it")
     assert why["journal"][0]["summary"] == "start 1 replica"
     assert list(control.logs("iris", tail=2)) == ["r1-0 | line 1", "r1-0 | line 2"]
     with pytest.raises(client.Refused, match="no logs"):

@@ -6,7 +6,6 @@ Answers are plain JSON documents for ``client``; logs are text lines that flow u
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import logging
 from collections.abc import AsyncIterator
 
@@ -15,7 +14,7 @@ from starlette import requests, responses
 from mlship import aio, errors
 from mlship.backends import base
 from mlship.control import bodies, facts, parts, preview, replies, store, watching
-from mlship.plan import observed
+from mlship.plan import causes, observed
 
 log = logging.getLogger("mlship.api")
 
@@ -42,7 +41,7 @@ class Extras:
         return replies.json(
             {
                 "service": str(key),
-                "chain": [dataclasses.asdict(cause) for cause in chain],
+                "chain": [_cause(one) for one in chain],
                 "conditions": (world.service.get("status") or {}).get("conditions", []),
                 "journal": list(journal),
             }
@@ -94,6 +93,12 @@ class Extras:
 
 def _service(request: requests.Request) -> observed.ServiceKey:
     return observed.ServiceKey(request.path_params["namespace"], request.path_params["name"])
+
+
+def _cause(one: causes.Cause) -> dict[str, str]:
+    """A link of the chain: its parts, and ``text``, which is all but the hint in one sentence."""
+    text = ": ".join(part for part in (one.subject, one.state, one.message) if part)
+    return {"subject": one.subject, "state": one.state, "message": one.message, "hint": one.fix, "text": text}
 
 
 async def _texts(lines: AsyncIterator[base.LogLine], closing: asyncio.Event) -> AsyncIterator[bytes]:

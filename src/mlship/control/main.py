@@ -56,6 +56,8 @@ def main(argv: Sequence[str]) -> int:
     """Run until told to end; the exit code."""
     asked = settings.parse(argv)
     where = home.Home(pathlib.Path(asked.home).absolute()) if asked.home else home.locate(os.environ)
+    # A program that lives long must not hold on to the folder that somebody was in when it began.
+    os.chdir("/")
     try:
         folders.private(where.root)
         with listeners.lock(where.control_pid):

@@ -36,9 +36,9 @@ class Planner:
             summary=made.summary(),
         )
 
-    def explain(self, world: seams.World, seen: observed.Observed, *, now: float) -> Sequence[seams.Cause]:
+    def explain(self, world: seams.World, seen: observed.Observed, *, now: float) -> Sequence[causes.Cause]:
         """See ``seams.Planner``."""
-        return tuple(seams.Cause(one.text, one.hint) for one in causes.chain(desired(world), seen, now))
+        return causes.chain(desired(world).service, seen, world.service.get("status"), now)
 
 
 def desired(world: seams.World) -> reconcile.Desired:

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any, Protocol
 
 from mlship.control import store
-from mlship.plan import actions, observed, routes
+from mlship.plan import actions, causes, observed, routes
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -39,14 +39,6 @@ class World:
     cluster: tuple[store.Object, ...] = ()
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Cause:
-    """One link of the chain from a condition to its root; ``hint`` is the likely fix."""
-
-    text: str
-    hint: str = ""
-
-
 class Planner(Protocol):
     """Decides; pure but for the time it is given."""
 
@@ -54,7 +46,7 @@ class Planner(Protocol):
         """What to do about a service. Raises SpecError when a stored object is no longer understood."""
         ...
 
-    def explain(self, world: World, seen: observed.Observed, *, now: float) -> Sequence[Cause]:
+    def explain(self, world: World, seen: observed.Observed, *, now: float) -> Sequence[causes.Cause]:
         """Why the service is as it is, from the condition down to the root."""
         ...
 

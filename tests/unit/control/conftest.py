@@ -28,7 +28,7 @@ from mlship.control import (
     sqlite,
     store,
 )
-from mlship.plan import actions, observed, routes
+from mlship.plan import actions, causes, observed, routes
 
 GROUP = "serving.kserve.io"
 
@@ -243,8 +243,8 @@ class SmallPlanner:
             summary=f"{len(todo)} to do",
         )
 
-    def explain(self, world: seams.World, seen: observed.Observed, *, now: float) -> tuple[seams.Cause, ...]:
-        return (seams.Cause("it is starting", "wait"),)
+    def explain(self, world: seams.World, seen: observed.Observed, *, now: float) -> tuple[causes.Cause, ...]:
+        return (causes.Cause("iris", "NotReady", "it is starting", "wait"),)
 
 
 class SmallRules:
