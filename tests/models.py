@@ -322,6 +322,11 @@ def onnx_iris(folder: pathlib.Path) -> Made:
     return Made(folder / "iris.onnx", "onnx", {"X": rows}, {"output_label": labels, "output_probability": scores})
 
 
+def cubed(values: Any) -> Any:
+    """A function of the user's own, for pipelines that hold one."""
+    return values**3
+
+
 CUSTOM_SOURCE = """
 import numpy as np
 

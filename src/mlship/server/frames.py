@@ -159,13 +159,22 @@ class Frame:
         if array.dtype.kind == "O":
             array = _numbers(array)
         if part.categories is not None:
-            return pandas().Categorical(array, categories=list(part.categories) or None)
+            return _categorical(array, part.categories)
         if array.dtype.kind == "O" and part.missing is None:
             return pandas().Series(array, dtype=object)
         return array
 
     def example(self) -> dict[str, messages.Array]:
         return {part.name: _one(part) for part in self.parts if not part.optional}
+
+
+def _categorical(array: messages.Array, categories: tuple[Any, ...]) -> Any:
+    """A pandas Categorical; a value that is none of the categories is missing, as when their order is set in pandas."""
+    if not categories:
+        return pandas().Categorical(array)
+    known = set(categories)
+    values = [value if value in known else None for value in array.tolist()]
+    return pandas().Categorical(values, categories=list(categories))
 
 
 def _numbers(array: messages.Array) -> messages.Array:

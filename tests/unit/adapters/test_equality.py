@@ -2,10 +2,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import models
 import numpy as np
 import pytest
 
+import models
 from mlship.protocol import messages
 from mlship.server import binding, find
 
