@@ -1,0 +1,66 @@
+"""The real kinds and rules behind the control API."""
+
+from __future__ import annotations
+
+import pytest
+
+from mlship.api import problems
+from mlship.control import rules
+
+
+def test_the_catalog_has_what_kserve_has_and_nothing_foreign():
+    catalog = rules.catalog()
+    service = catalog.at("serving.kserve.io", "v1beta1", "inferenceservices")
+    assert (service.kind, service.short_names, service.namespaced, service.drained) == (
+        "InferenceService", ("isvc",), True, True,
+    )  # fmt: skip
+    assert [one.name for one in service.columns] == [
+        "URL", "Ready", "Prev", "Latest", "PrevRolledoutRevision", "LatestReadyRevision", "Age",
+    ]  # fmt: skip
+    assert not catalog.kind("ClusterServingRuntime").namespaced
+    assert [one.kind for one in catalog.all if one.drained] == ["InferenceService"]
+    assert "Deployment" not in {one.kind for one in catalog.all}
+
+
+def test_a_good_service_passes_and_is_not_changed(service):
+    raw = service()
+    raw["metadata"] |= {"uid": "u", "resourceVersion": "7", "generation": 3, "managedFields": [], "generateName": "g-"}
+    raw["status"] = {"anything": 1}
+    before = repr(raw)
+    assert rules.Judge().review(raw) == ()
+    assert repr(raw) == before
+
+
+def test_every_problem_is_in_the_refusal(service):
+    raw = service()
+    raw["spec"]["predictor"] |= {"minReplicas": "x", "maxReplica": 3}
+    with pytest.raises(problems.InvalidObject) as caught:
+        rules.Judge().review(raw)
+    assert {one.field for one in caught.value.problems} >= {"spec.predictor.minReplicas", "spec.predictor.maxReplica"}
+
+
+def test_what_is_not_honoured_is_refused_with_its_field(service):
+    raw = service()
+    raw["spec"]["transformer"] = {"containers": [{"name": "kserve-container", "image": "x"}]}
+    with pytest.raises(problems.InvalidObject) as caught:
+        rules.Judge().review(raw)
+    assert any(one.field.startswith("spec.transformer") for one in caught.value.problems)
+
+
+def test_kinds_that_are_not_run_say_so():
+    raw = {
+        "apiVersion": "serving.kserve.io/v1alpha1",
+        "kind": "InferenceGraph",
+        "metadata": {"name": "g", "namespace": "default"},
+        "spec": {"nodes": {"root": {"routerType": "Sequence", "steps": [{"serviceName": "a"}]}}},
+    }
+    with pytest.raises(problems.InvalidObject, match="graph"):
+        rules.Judge().review(raw)
+
+
+def test_fields_without_effect_are_notices(service):
+    raw = service()
+    raw["spec"]["predictor"]["serviceAccountName"] = "robot"
+    notices = rules.Judge().review(raw)
+    assert [one.field for one in notices] == ["spec.predictor.serviceAccountName"]
+    assert notices[0].text
