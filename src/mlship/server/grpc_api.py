@@ -147,14 +147,16 @@ class Service:
 
     async def repository_load(self, message: Any, context: Context) -> Any:
         rest_repository.check_load_parameters(message.parameters)
-        await self.inference.models.load(_repository_model(message))
-        return oip.message("RepositoryModelLoadResponse")()
+        name = _repository_model(message)
+        await self.inference.models.load(name)
+        return oip.message("RepositoryModelLoadResponse")(model_name=name, isLoaded=True)
 
     async def repository_unload(self, message: Any, context: Context) -> Any:
         parameters = {name: _value(value) for name, value in message.parameters.items()}
         rest_repository.check_unload_parameters(parameters)
-        await self.inference.models.unload(_repository_model(message))
-        return oip.message("RepositoryModelUnloadResponse")()
+        name = _repository_model(message)
+        await self.inference.models.unload(name)
+        return oip.message("RepositoryModelUnloadResponse")(model_name=name, isUnloaded=True)
 
     async def statistics(self, message: Any, context: Context) -> Any:
         found = describe.statistics(self.inference.models, message.name, message.version)

@@ -105,10 +105,11 @@ def _earlier(deadline: float, request: messages.InferRequest) -> float:
 
 def _outputs(result: worker.Result, served: repository.Served) -> Mapping[str, messages.Array]:
     label = f'model "{served.source.name}"'
+    if result.error is not None and not isinstance(result.error, errors.SpecError):
+        LOG.error("model failed", exc_info=result.error, extra=logs.fields(model=served.source.name))
     if isinstance(result.error, errors.MlshipError):
         raise result.error
     if result.error is not None:
-        LOG.error("model failed", exc_info=result.error, extra=logs.fields(model=served.source.name))
         said = logs.one_line(f"{type(result.error).__name__}: {result.error}", limit=300)
         raise errors.ModelError(f"{label} failed: {said}", hint="The server's log has the traceback.") from result.error
     if not isinstance(result.outputs, Mapping):

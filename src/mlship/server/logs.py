@@ -20,6 +20,8 @@ import orjson
 
 _FIELDS = "mlship_fields"
 _MAX_TEXT = 2000
+_MAX_ERROR = 500
+_MAX_TRACEBACK = 8000
 
 # Set by the protocol edges for the time of one request: request_id and trace_id.
 REQUEST: contextvars.ContextVar[Mapping[str, str]] = contextvars.ContextVar("mlship_request", default={})  # noqa: B039
@@ -39,7 +41,9 @@ def one_line(text: str, *, limit: int = _MAX_TEXT) -> str:
 def _record_fields(record: logging.LogRecord) -> dict[str, Any]:
     found = dict(getattr(record, _FIELDS, {}))
     if record.exc_info and record.exc_info[1] is not None:
-        found["error"] = one_line("".join(traceback.format_exception(record.exc_info[1])))
+        error = record.exc_info[1]
+        found["error"] = one_line("".join(traceback.format_exception_only(error)), limit=_MAX_ERROR)
+        found["traceback"] = "".join(traceback.format_exception(error))[-_MAX_TRACEBACK:]
     return {**found, **REQUEST.get()}
 
 

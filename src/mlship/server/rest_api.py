@@ -114,7 +114,7 @@ class App:
                 "version": mlship.__version__,
                 "status": "alive",
                 "models": describe.index(self._models, ready=False),
-                "paths": [pattern.replace("/:", ":") for pattern in self._table.patterns],
+                "paths": self._table.patterns,
             }
         )
 

@@ -87,7 +87,7 @@ def _object(body: bytes, fields: Mapping[str, type]) -> dict[str, Any]:
         raise errors.SpecError(f"the body expected a JSON object, got {type(found).__name__}.")
     for name, value in found.items():
         if name not in fields:
-            raise refusals.unknown(name, fields, what="field", label="the body")
+            raise refusals.unknown(name, fields, what="field", label="body")
         if not isinstance(value, fields[name]):
             raise errors.SpecError(f'"{name}" expected {fields[name].__name__}, got {type(value).__name__}.')
     return found

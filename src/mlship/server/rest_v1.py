@@ -18,9 +18,9 @@ def routes(point: endpoint.Endpoint) -> list[routing.Route]:
         routing.Route("GET", "/v1/models", bound(_list)),
         routing.Route("GET", "/v1/models/{model}", bound(_status)),
         routing.Route("GET", "/v1/models/{model}/versions/{version}", bound(_status)),
-        routing.Route("POST", "/v1/models/{model}/:predict", bound(_predict), PROTOCOL),
-        routing.Route("POST", "/v1/models/{model}/versions/{version}/:predict", bound(_predict), PROTOCOL),
-        routing.Route("POST", "/v1/models/{model}/:explain", bound(_explain)),
+        routing.Route("POST", "/v1/models/{model}:predict", bound(_predict), PROTOCOL),
+        routing.Route("POST", "/v1/models/{model}/versions/{version}:predict", bound(_predict), PROTOCOL),
+        routing.Route("POST", "/v1/models/{model}:explain", bound(_explain)),
     ]
 
 

@@ -46,8 +46,9 @@ def test_an_exception_is_folded_into_one_line(root: None) -> None:
     except ValueError:
         LOG.exception("failed")
     assert stream.getvalue().count("\n") == 1
-    error = json.loads(stream.getvalue())["error"]
-    assert "ValueError: first second" in error
+    line = json.loads(stream.getvalue())
+    assert line["error"] == "ValueError: first second"
+    assert line["traceback"].startswith("Traceback")
 
 
 def test_a_text_line_quotes_what_has_spaces(root: None) -> None:

@@ -17,7 +17,7 @@ TABLE = routing.Table(
         routing.Route("GET", "/v2/models/stats", handler, "statistics"),
         routing.Route("POST", "/v2/models/{model}/infer", handler, "infer"),
         routing.Route("GET", "/v1/models/{model}", handler, "status"),
-        routing.Route("POST", "/v1/models/{model}/:predict", handler, "predict"),
+        routing.Route("POST", "/v1/models/{model}:predict", handler, "predict"),
     ]
 )
 
@@ -41,7 +41,7 @@ def test_found(method: str, path: str, protocol: str, names: dict[str, str]) -> 
     assert (route.protocol, found) == (protocol, names)
 
 
-@pytest.mark.parametrize("path", ["/v3", "/v2/models", "/v2/models//infer", "/v2/models/a/b/c", "*", "", "//"])
+@pytest.mark.parametrize("path", ["/v3", "/v2/models", "/v2/models//infer", "/v2/models/a/b/c", "*", ""])
 def test_not_found(path: str) -> None:
     with pytest.raises(errors.SpecError) as caught:
         TABLE.find("GET", path)
