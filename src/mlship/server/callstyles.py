@@ -177,7 +177,7 @@ def _array(value: Any, where: str) -> messages.Array:
         messages.datatype_of(array.dtype)
     except (ValueError, TypeError, KeyError) as error:
         raise errors.ModelError(
-            f"{where}: predict gave a {type(value).__name__} that is no array of numbers or strings: {str(error)[:99]}.",
+            f"{where}: predict gave a {type(value).__name__}, no array of numbers or strings: {str(error)[:99]}.",
             hint="Return arrays of numbers, booleans or strings.",
         ) from error
     if array.dtype.kind == "O" and not all(isinstance(item, str | bytes) for item in array.ravel()):

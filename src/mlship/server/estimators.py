@@ -64,6 +64,8 @@ class Estimator:
         self._form = form
         self._example = signatures.example(schema, form)
         self._outputs = {output.spec.name: output for output in self._probe()}
+        if schema is None or schema.example is None:
+            self._example = self._example if self._answered else {}
         self.class_values = class_values
         self.concurrent = concurrent
         self._platform = platform
@@ -88,7 +90,7 @@ class Estimator:
         return self._platform
 
     def example(self) -> Mapping[str, messages.Array]:
-        """A plausible row; empty when nothing is known of the inputs."""
+        """A plausible row; empty when nothing is known of the inputs or the model refuses the row."""
         return self._example
 
     def infer(
@@ -145,6 +147,7 @@ class Estimator:
     def _probe(self) -> list[Output]:
         """Every method's answer to the example row, as outputs; what is not known is left free."""
         found: list[Output] = []
+        answered: list[bool] = []
         inputs = dict(self._example)
         for method in list(self._methods):
             try:
@@ -152,7 +155,9 @@ class Estimator:
             except (errors.SpecError, AttributeError, IndexError, KeyError) as error:
                 LOG.info("the example row was refused by %s: %s", method, _said(error))
                 result = None
+            answered.append(result is not None)
             found.extend(_described(method, result))
+        self._answered = answered[0]
         return found
 
 
@@ -203,6 +208,8 @@ def class_values(fitted: Any) -> messages.Array | None:
     if not hasattr(fitted, "predict"):
         return None
     values = getattr(fitted, "classes_", None)
+    if isinstance(values, list) and any(isinstance(value, np.ndarray) for value in values):
+        return None  # a classifier of several targets
     return np.asarray(values) if isinstance(values, np.ndarray | list) and np.ndim(values) == 1 else None
 
 

@@ -108,7 +108,8 @@ def _by_steps(first: Any, names: Sequence[str], features: int) -> frames.Form:
     found = {name: frames.Column(name, "", optional=True) for name in labels}
     for column in _columns(_preprocessor(first) or first, labels):
         known = found.get(column.name)
-        if known is None or known.optional or not known.datatype:
+        # A column that is also passed through counts as one of numbers until a transformer says otherwise.
+        if known is None or known.optional or not known.datatype or column.datatype == "BYTES":
             found[column.name] = column
     parts = tuple(found[name] for name in labels)
     return frames.Frame(parts) if names else _mixed(parts)
@@ -154,9 +155,15 @@ def _chosen(part: Any, names: Sequence[str], single: bool) -> Iterable[frames.Co
         return [frames.Column(name, "FP64", example=0.0) for name in names]
     if single and _kinds(rows.inner(part)) & _VECTORIZERS:
         return [frames.Column(name, "BYTES", missing=None, example=_words(part)) for name in names]
-    if "FunctionTransformer" in _kinds(part) and getattr(part, "func", 0) is None:
-        return [frames.Column(name, "FP64", example=0.0) for name in names]  # how newer versions write "passthrough"
+    if "FunctionTransformer" in _kinds(part) and _is_plain(part.func):
+        return [frames.Column(name, "FP64", example=0.0) for name in names]
     return _columns(part, names)
+
+
+def _is_plain(function: Any) -> bool:
+    """What newer versions write for "passthrough", and what histogram gradient boosting does to numbers."""
+    inner = getattr(function, "func", None)
+    return function is None or getattr(inner, "__name__", "") == "check_array"
 
 
 def _select(chosen: Any, labels: Sequence[str]) -> list[str]:
