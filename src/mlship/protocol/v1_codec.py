@@ -3,8 +3,9 @@
 V1 names neither datatypes nor, mostly, inputs: rows of numbers become one tensor named "", which the binding gives to
 the model's only input; rows that are objects become one tensor per field; ``tabular`` says which array. The answer is
 ``{"predictions": [...]}``, one entry per row: the value where the model has one output, an object where it has several.
-A structured CloudEvent is opened on the way in. What a body may hold besides: ``parameters`` (scalars, for the model)
-and ``signature_name``, of which only ``serving_default`` exists.
+A structured CloudEvent is opened on the way in. What a body may hold besides: ``parameters`` (scalars, for the model),
+``outputs`` (names, an addition of ours: which outputs to give) and ``signature_name``, of which only
+``serving_default`` exists.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import numpy as np
 
 from mlship.protocol import elements, faults, fields, messages, tabular
 
-_KNOWN = frozenset(("instances", "inputs", "parameters", "signature_name"))
+_KNOWN = frozenset(("instances", "inputs", "outputs", "parameters", "signature_name"))
 _SIGNATURE = "serving_default"
 
 
@@ -38,8 +39,17 @@ def decode_predict(body: bytes, *, model_name: str, model_version: str = "") -> 
         model_name=model_name,
         model_version=model_version,
         inputs=tensors(payload),
+        outputs=_wanted(payload.get("outputs")),
         parameters=fields.parameters(payload.get("parameters"), "parameters"),
     )
+
+
+def _wanted(value: Any) -> tuple[messages.RequestedOutput, ...]:
+    if value is None:
+        return ()
+    names = [fields.name(item, f"outputs[{index}]") for index, item in enumerate(fields.sequence(value, "outputs"))]
+    fields.distinct(names, "outputs")
+    return tuple(messages.RequestedOutput(name) for name in names)
 
 
 def unwrap_event(payload: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,115 @@
+"""The main job as a user does it: one command from a file to a URL, and every other command on the way."""
+
+import json
+import subprocess
+import urllib.request
+
+import joblib
+import pytest
+
+pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("e2e"), pytest.mark.timeout(180)]
+
+
+def test_from_a_file_to_a_url_and_back_to_nothing(installation, iris):
+    deployed = installation.mlship("deploy", str(iris), "--port", "auto")
+    assert deployed.code == 0, deployed.err
+    assert "found    sklearn model, stored as joblib" in deployed.err
+    assert "inputs   input-0 FP64 [-1,4]" in deployed.out
+    curl = next(line.strip() for line in deployed.out.splitlines() if line.strip().startswith("curl"))
+    pasted = subprocess.run(curl, shell=True, capture_output=True, text=True, timeout=30, check=True)
+    expected = joblib.load(iris).predict([[5.843, 3.057, 3.758, 1.199]]).tolist()
+    assert json.loads(pasted.stdout)["outputs"][0]["data"] == expected
+
+    rows = [[5.1, 3.5, 1.4, 0.2], [6.7, 3.0, 5.2, 2.3]]
+    assert installation.ok("predict", "iris", "--data", json.dumps(rows)).split() == ["0", "2"]
+    asked = installation.ok("predict", "iris", "--data", json.dumps(rows), "--want", "predict_proba", "-o", "json")
+    assert json.loads(asked)["predictions"] == joblib.load(iris).predict_proba(rows).tolist()
+
+    assert installation.ok("list").splitlines()[1].split()[:4] == ["default", "iris", "True", "1"]
+    assert json.loads(installation.ok("list", "-o", "json"))[0]["metadata"]["name"] == "iris"
+    assert "kind: InferenceService" in installation.ok("get", "iris", "-o", "yaml")
+    assert "1 replica serves" in installation.ok("why", "iris")
+    assert "model ready" in installation.ok("logs", "iris")
+    assert "services 1 of 1 ready" in installation.ok("status")
+
+    assert installation.ok("destroy", "iris") == "default/iris is gone\n"
+    assert installation.one("mlship.server.main") == []
+    assert installation.mlship("get", "iris").code == 1
+    assert "everything has ended" in installation.ok("down")
+    assert installation.ok("down") == "nothing was running\n"
+
+
+def test_down_and_up_bring_the_services_back(installation, iris):
+    installation.ok("deploy", str(iris), "--port", "auto")
+    url = installation.url
+    installation.ok("down")
+    installation.ok("up")
+    with installation.control as control:
+        control.wait_ready("iris", deadline=60)
+    assert installation.url == url
+    with urllib.request.urlopen(f"{url}/v2/models/iris/ready", timeout=10) as answer:
+        assert answer.status == 200
+
+
+def test_apply_diff_and_a_change_of_the_bytes_under_the_same_path(installation, iris, tmp_path):
+    model = tmp_path / "model.joblib"
+    model.write_bytes(iris.read_bytes())
+    document = json.dumps(
+        {
+            "apiVersion": "serving.kserve.io/v1beta1",
+            "kind": "InferenceService",
+            "metadata": {"name": "flowers"},
+            "spec": {"predictor": {"model": {"modelFormat": {"name": "sklearn"}, "storageUri": f"file://{model}"}}},
+        }
+    )
+    installation.ok("up", "--port", "auto")
+    before = installation.mlship("diff", "-f", "-", stdin=document)
+    assert (before.code, "would be created" in before.out) == (1, True)
+    assert installation.ok("list") == ""
+    assert "is ready" in installation.ok("apply", "--wait", "60", "-f", "-", stdin=document)
+    assert installation.mlship("diff", "-f", "-", stdin=document).out == "inferenceservice/flowers would not change\n"
+    with installation.control as control:
+        first = control.get("isvc", "flowers")["status"]["components"]["predictor"]["latestReadyRevision"]
+        pipeline = joblib.load(iris)
+        pipeline.named_steps["logisticregression"].classes_ = pipeline.classes_ + 10
+        joblib.dump(pipeline, model)
+        for event in control.watch("isvc", deadline=60, name="flowers"):
+            if event.object["status"]["components"]["predictor"]["latestReadyRevision"] != first:
+                break
+        else:
+            pytest.fail("the changed bytes never became a revision")
+    assert installation.ok("predict", "flowers", "--data", "[[5.1, 3.5, 1.4, 0.2]]") == "10\n"
+
+
+def test_a_new_version_that_does_not_load_leaves_the_old_one_serving(installation, iris, tmp_path):
+    installation.ok("deploy", str(iris), "--name", "flowers", "--port", "auto")
+    broken = tmp_path / "broken.joblib"
+    code = "import joblib, sys\nclass Gone: pass\nsys.modules['gone_module'] = sys.modules['__main__']\nGone.__module__ = 'gone_module'\njoblib.dump(Gone(), sys.argv[1])"
+    subprocess.run([__import__("sys").executable, "-c", code, str(broken)], check=True)
+    again = installation.mlship("deploy", str(broken), "--name", "flowers", "--format", "sklearn", "--wait", "60")
+    assert again.code == 1
+    assert installation.ok("predict", "flowers", "--data", "[[5.1, 3.5, 1.4, 0.2]]") == "0\n"
+
+
+@pytest.mark.parametrize("sign", [0, 2])
+def test_every_command_has_help(installation, sign):
+    text = installation.ok("--help")
+    commands = [
+        line.split()[0] for line in text.split("Commands:")[1].splitlines() if line.startswith("  ") and line[2] != " "
+    ]
+    assert {
+        "deploy",
+        "predict",
+        "list",
+        "get",
+        "why",
+        "logs",
+        "destroy",
+        "apply",
+        "diff",
+        "up",
+        "down",
+        "status",
+    } <= set(commands)
+    for command in commands[sign::4]:
+        assert "Usage: mlship" in installation.ok(command, "--help")
