@@ -26,6 +26,7 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"
 
 _BACKSTOPS = (600, 3600, 86400)
 _DEFAULT_GRACE = 30.0
+_DRAIN_MARGIN = 2.0
 _DEFAULT_START_DEADLINE = 120.0
 
 
@@ -59,6 +60,9 @@ def _model_server(effective: services.Effective) -> actions.ProcessSpec:
         *("--http-socket", HTTP_SOCKET),
         *("--grpc-socket", GRPC_SOCKET),
         *("--request-timeout", str(backstop(effective.timeout))),
+        # Answers under way are given before the grace is over, or the supervisor's SIGKILL cuts them off.
+        *("--drain-seconds", f"{max(_grace(effective) - _DRAIN_MARGIN, 1.0):g}"),
+        *(("--workers", str(cores)) if (cores := _cores(effective.resources)) else ()),
         *("--log-format", "json"),
         *effective.args,
     )
@@ -135,11 +139,15 @@ def _variables(env: Mapping[str, str], threads: Mapping[str, str]) -> tuple[tupl
     return tuple((name, actions.Secret(value) if redact.secret_name(name) else value) for name, value in merged.items())
 
 
-def _threads(resources: container.Resources) -> dict[str, str]:
+def _cores(resources: container.Resources) -> int:
+    """Whole cores that a replica may use; 0 when nothing is said."""
     cpu = (resources.limits or {}).get("cpu", (resources.requests or {}).get("cpu"))
-    if cpu is None:
-        return {}
-    return dict.fromkeys(THREAD_VARIABLES, str(max(1, math.ceil(quantity.cores(cpu)))))
+    return 0 if cpu is None else max(1, math.ceil(quantity.cores(cpu)))
+
+
+def _threads(resources: container.Resources) -> dict[str, str]:
+    cores = _cores(resources)
+    return dict.fromkeys(THREAD_VARIABLES, str(cores)) if cores else {}
 
 
 def _grace(effective: services.Effective) -> float:

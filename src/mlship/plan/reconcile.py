@@ -12,7 +12,7 @@ import dataclasses
 from typing import Any
 
 from mlship import errors
-from mlship.api import honour, select
+from mlship.api import honour, problems, select
 from mlship.api import runtime as runtimes
 from mlship.api import service as services
 from mlship.plan import actions, observed, program, replicas, revision, routes, status
@@ -76,13 +76,12 @@ def _serve(desired: Desired, key: observed.ServiceKey, seen: observed.Observed, 
     runtime: runtimes.Runtime | None = None
     made: revision.Target | None = None
     memory: revision.Memory | None = None
-    problem: errors.MlshipError | None = None
+    problem: status.Problem | None = None
     try:
-        _refuse_unhonoured(service)
         runtime = _runtime(effective, desired)
         spec = program.spec_of(effective, runtime)
     except errors.MlshipError as error:
-        problem = error
+        problem = status.Problem(str(error), _fault(effective, desired, error))
         memory = revision.read(_stored(service.status))
     else:
         known = revision.recall(_stored(service.status), spec)
@@ -122,17 +121,27 @@ def _serve(desired: Desired, key: observed.ServiceKey, seen: observed.Observed, 
     )
 
 
-def _refuse_unhonoured(service: services.InferenceService) -> None:
-    refusals = honour.refusals(service)
-    if refusals:
-        raise errors.SpecError("; ".join(str(one) for one in refusals[:3]))
-
-
 def _runtime(effective: services.Effective, desired: Desired) -> runtimes.Runtime | None:
-    if effective.container is not None:
-        return None
+    """The runtime to use, None for a custom container. Raises SpecError when what was asked for cannot be done."""
     cluster = (*desired.cluster, *runtimes.builtin())
-    return select.select(effective, namespaced=desired.namespaced, cluster=cluster).runtime
+    chosen = None
+    if effective.container is None:
+        chosen = select.select(effective, namespaced=desired.namespaced, cluster=cluster).runtime
+    refused = honour.refusals(desired.service, namespaced=desired.namespaced, cluster=cluster)
+    if refused:
+        raise problems.InvalidObject(refused)
+    return chosen
+
+
+def _fault(effective: services.Effective, desired: Desired, problem: errors.MlshipError) -> str:
+    """KServe's reason for a spec that cannot be carried out."""
+    if effective.container is not None or isinstance(problem, problems.InvalidObject):
+        return "InvalidPredictorSpec"
+    known: tuple[runtimes.Runtime, ...] = (*desired.namespaced, *desired.cluster, *runtimes.builtin())
+    named = [one for one in known if one.name == effective.runtime]
+    if effective.runtime and not named and not runtimes.alias(effective.runtime, effective.model_format):
+        return "RuntimeNotRecognized"
+    return "RuntimeDisabled" if any(one.spec.disabled for one in named) else "NoSupportingRuntime"
 
 
 def _stored(stored: dict[str, Any] | None) -> object:

@@ -15,7 +15,6 @@ import datetime
 from collections.abc import Iterable
 from typing import Any
 
-from mlship import errors
 from mlship.api import meta, redact
 from mlship.api import runtime as runtimes
 from mlship.api import service as services
@@ -23,6 +22,14 @@ from mlship.plan import exits, observed, replicas, revision
 
 DEPLOYMENT_MODE = "Standard"
 _TRUE, _FALSE, _UNKNOWN = meta.Truth.TRUE, meta.Truth.FALSE, meta.Truth.UNKNOWN
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Problem:
+    """Why a spec cannot be carried out; ``reason`` is KServe's: NoSupportingRuntime, InvalidPredictorSpec ..."""
+
+    message: str
+    reason: str
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +49,7 @@ class Situation:
     runtime: runtimes.Runtime | None = None
     target: revision.Target | None = None
     memory: revision.Memory | None = None
-    problem: errors.MlshipError | None = None
+    problem: Problem | None = None
     leaving: bool = False
 
     @property
@@ -125,7 +132,7 @@ def why_command(service: services.InferenceService) -> str:
 def waiting_for(state: Situation) -> tuple[str, str]:
     """Why the newest revision does not serve with all its replicas: CamelCase reason and sentence. Empty: it does."""
     if state.problem is not None:
-        return state.problem.reason.value, str(state.problem)
+        return state.problem.reason, _sentence(state.problem.message)
     if state.wanted > 0:
         serves = state.ready >= state.wanted
         return ("", "") if serves else _artifact_trouble(state) or _replica_trouble(state)
@@ -156,20 +163,24 @@ def _progress(artifact: observed.Artifact) -> str:
 
 
 def _replica_trouble(state: Situation) -> tuple[str, str]:
+    ready = sum(replicas.is_ready(one) for one in state.mine)
+    count = f"{ready} of {state.wanted} replicas {'is' if ready == 1 else 'are'} ready; " if state.wanted > 1 else ""
     failure = state.failure
-    count = f"{state.ready} of {state.wanted} replicas serve; " if state.wanted > 1 else ""
-    if failure is not None and failure.final:
-        reason = "ModelLoadFailed" if failure.code == exits.CANNOT_LOAD else "CrashLoop"
-        return reason, f"{count}replica {failure.replica.ordinal}: {_sentence(failure.message)}"
     if failure is not None:
-        return "Restarting", f"{count}replica {failure.replica.ordinal}: {_sentence(failure.message)}"
-    if state.mine and all(replicas.is_ready(one) for one in state.mine) and state.assignment.serving != state.newest:
-        return "Starting", f"{len(state.mine)} of {state.wanted} replicas are ready; the others are starting."
+        reason = "Restarting"
+        if failure.final:
+            reason = "ModelLoadFailed" if failure.code == exits.CANNOT_LOAD else "CrashLoop"
+        return reason, f"{count}{_name(failure.replica, count)}: {_sentence(failure.message)}"
     silent = next((one for one in state.mine if one.phase is observed.Phase.RUNNING and not one.ready), None)
     if silent is not None:
         said = f": {silent.message}" if silent.message else ""
-        return "Unready", f"{count}replica {silent.id.ordinal} runs but is not ready{_sentence(said)}"
-    return "Starting", f"{count}the model is being loaded."
+        return "Unready", f"{count}{_name(silent.id, count)} runs but is not ready{_sentence(said)}"
+    rest = "the others are starting." if ready else "they are starting."
+    return "Starting", f"{count}{rest}" if count else "The replica is starting."
+
+
+def _name(replica: observed.ReplicaId, count: str) -> str:
+    return f"replica {replica.ordinal}" if count else "The replica"
 
 
 def _conditions(state: Situation) -> Iterable[meta.Condition]:
@@ -274,7 +285,7 @@ def _transition(state: Situation) -> tuple[str, str]:
 
 def _failure_info(state: Situation) -> dict[str, Any]:
     if state.problem is not None:
-        return {"reason": _spec_reason(state.problem), "message": str(state.problem)}
+        return {"reason": state.problem.reason, "message": state.problem.message}
     reason, message = waiting_for(state)
     if reason == "ModelFetchFailed":
         return {"reason": "ModelLoadFailed", "message": message}
@@ -291,13 +302,6 @@ def _failure_info(state: Situation) -> dict[str, Any]:
         "exitCode": exits.exit_code(failure),
     }
     return {key: value for key, value in info.items() if value not in ("", None)}
-
-
-def _spec_reason(problem: errors.MlshipError) -> str:
-    """KServe's reason for a spec that cannot be carried out, from the family's own reason."""
-    if problem.reason is errors.Reason.NOT_FOUND:
-        return "RuntimeNotRecognized"
-    return "NoSupportingRuntime" if problem.reason is errors.Reason.UNSUPPORTED else "InvalidPredictorSpec"
 
 
 def _own(state: Situation) -> dict[str, Any]:
