@@ -65,8 +65,10 @@ async def tasks(on_error: Callable[[str, BaseException], None]) -> AsyncIterator
 
 async def wait_event(event: asyncio.Event, seconds: float) -> bool:
     """Wait until ``event`` is set, at most ``seconds``; returns whether it was set."""
+    # Not asyncio.wait_for: before Python 3.12 it loses a cancellation that comes at the moment the event is set.
     try:
-        await asyncio.wait_for(event.wait(), seconds)
+        async with asyncio.timeout(seconds):
+            await event.wait()
     except TimeoutError:
         return False
     return True
