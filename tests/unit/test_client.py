@@ -44,8 +44,8 @@ def service(name: str = "iris", **spec: object) -> dict:
 
 
 class Rules:
-    def review(self, raw: store.Object) -> tuple[seams.Notice, ...]:
-        spec = raw["spec"]
+    def review(self, world: seams.World) -> tuple[seams.Notice, ...]:
+        spec = world.service["spec"]
         if "bad" in spec:
             raise problems.InvalidObject([problems.refuse(("spec", "bad"), "is bad", "use good")])
         return (seams.Notice("spec.odd", 'says "nothing"'),) if "odd" in spec else ()

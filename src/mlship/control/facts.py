@@ -42,8 +42,10 @@ async def world(kept: store.Store, catalog: resources.Catalog, key: observed.Ser
     return await around(kept, catalog, service)
 
 
-async def around(kept: store.Store, catalog: resources.Catalog, service: store.Object) -> seams.World:
-    """``service``, stored or not, with the runtimes it may select."""
-    namespaced = await kept.page(catalog.kind("ServingRuntime").id, namespace=service["metadata"]["namespace"])
+async def around(kept: store.Store, catalog: resources.Catalog, body: store.Object) -> seams.World:
+    """``body``, stored or not, with the runtimes it may select; objects that select none are given none."""
+    if body.get("kind") != "InferenceService":
+        return seams.World(body)
+    namespaced = await kept.page(catalog.kind("ServingRuntime").id, namespace=body["metadata"]["namespace"])
     cluster = await kept.page(catalog.kind("ClusterServingRuntime").id)
-    return seams.World(service=service, namespaced=namespaced.items, cluster=cluster.items)
+    return seams.World(body, namespaced=namespaced.items, cluster=cluster.items)

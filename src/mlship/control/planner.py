@@ -45,8 +45,8 @@ def desired(world: seams.World) -> reconcile.Desired:
     """The typed form of what is stored. Raises SpecError when the service is no longer understood."""
     return reconcile.Desired(
         service=_typed(world.service, service.InferenceService),
-        namespaced=_understood(world.namespaced, runtime.ServingRuntime),
-        cluster=_understood(world.cluster, runtime.ClusterServingRuntime),
+        namespaced=understood(world.namespaced, runtime.ServingRuntime),
+        cluster=understood(world.cluster, runtime.ClusterServingRuntime),
         deleting="deletionTimestamp" in world.service["metadata"],
     )
 
@@ -58,7 +58,8 @@ def _typed(body: store.Object, kind: type[T]) -> T:
     return found
 
 
-def _understood(bodies: Sequence[store.Object], kind: type[T]) -> tuple[T, ...]:
+def understood(bodies: Sequence[store.Object], kind: type[T]) -> tuple[T, ...]:
+    """The typed form of stored runtimes; those that this version does not understand are left out and logged."""
     found = []
     for body in bodies:
         try:

@@ -30,7 +30,7 @@ class Difference:
 async def preview(behind: parts.Parts, raw: store.Object) -> dict[str, Any]:
     """The consequences of applying ``raw``. Raises SpecError when it would be refused."""
     resource, key = _address(behind.catalog, raw)
-    notices = behind.rules.review(raw)
+    notices = behind.rules.review(await facts.around(behind.kept, behind.catalog, raw))
     try:
         old: store.Object | None = await behind.kept.get(key)
     except errors.SpecError as error:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mlship.api import honour, kinds, load, problems
-from mlship.control import resources, seams, store
+from mlship.api import honour, kinds, load, problems, runtime
+from mlship.control import planner, resources, seams
 
 _SERVERS_METADATA = (
     "uid",
@@ -69,11 +69,16 @@ def catalog() -> resources.Catalog:
 class Judge:
     """``seams.Rules`` over ``api.load`` and ``api.honour``."""
 
-    def review(self, raw: store.Object) -> Sequence[seams.Notice]:
+    def review(self, world: seams.World) -> Sequence[seams.Notice]:
         """See ``seams.Rules``. What the server itself writes into metadata and status is not judged."""
+        raw = world.service
         given = {name: value for name, value in raw["metadata"].items() if name not in _SERVERS_METADATA}
         plain = {name: value for name, value in raw.items() if name != "status"}
-        found = honour.refusals(load.parse({**plain, "metadata": given}))
+        found = honour.judge(
+            load.parse({**plain, "metadata": given}),
+            namespaced=planner.understood(world.namespaced, runtime.ServingRuntime),
+            cluster=(*planner.understood(world.cluster, runtime.ClusterServingRuntime), *runtime.builtin()),
+        )
         refused = [one for one in found if one.severity is problems.Severity.REFUSE]
         if refused:
             raise problems.InvalidObject(refused)

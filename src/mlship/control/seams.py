@@ -62,8 +62,11 @@ class Notice:
 class Rules(Protocol):
     """Judges an object before it is stored."""
 
-    def review(self, raw: store.Object) -> Sequence[Notice]:
-        """What is accepted without effect. Raises SpecError with every problem when the object is refused."""
+    def review(self, world: World) -> Sequence[Notice]:
+        """What is accepted without effect of ``world.service``, here an object of any kind, among the stored runtimes.
+
+        Raises SpecError with every problem when the object is refused.
+        """
         ...
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from starlette import requests, responses
 
 from mlship import errors
-from mlship.control import bodies, parts, patches, reading, replies, resources, seams, store
+from mlship.control import bodies, facts, parts, patches, reading, replies, resources, seams, store
 
 # Without vowels and look-alikes, as Kubernetes generates names.
 _ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
@@ -41,7 +41,7 @@ class Writing:
             )
         raw = await bodies.mapping(request)
         key = _fit(raw, resource, request)
-        notices = self._parts.rules.review(raw)
+        notices = await self._judge(raw)
         stored = await self._parts.kept.create(key, raw, dry_run=_dry_run(request))
         return replies.json(stored, code=201, notices=notices)
 
@@ -51,7 +51,7 @@ class Writing:
         raw = await bodies.mapping(request)
         key = _fit(raw, resource, request)
         part = _part(request)
-        notices = self._parts.rules.review(raw) if part is store.Part.MAIN else ()
+        notices = await self._judge(raw) if part is store.Part.MAIN else ()
         given = _precondition(raw["metadata"])
         stored = await self._parts.kept.replace(key, raw, part=part, given=given, dry_run=_dry_run(request))
         return replies.json(stored, notices=notices)
@@ -89,10 +89,14 @@ class Writing:
         given = _precondition(raw["metadata"])
         _refuse_stale(key, given, seen)
         part = _part(request)
-        notices: Sequence[seams.Notice] = self._parts.rules.review(raw) if part is store.Part.MAIN else ()
+        notices = await self._judge(raw) if part is store.Part.MAIN else ()
         pinned = store.Precondition(version=seen["resourceVersion"], uid=seen["uid"])
         stored = await self._parts.kept.replace(key, raw, part=part, given=pinned, dry_run=_dry_run(request))
         return replies.json(stored, notices=notices)
+
+    async def _judge(self, raw: store.Object) -> Sequence[seams.Notice]:
+        """Raises SpecError with every problem; else what has no effect."""
+        return self._parts.rules.review(await facts.around(self._parts.kept, self._parts.catalog, raw))
 
     async def delete(self, request: requests.Request) -> responses.Response:
         """DELETE on an object: gone, or on its way when the loop or a finalizer still holds it."""

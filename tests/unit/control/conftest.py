@@ -250,8 +250,8 @@ class SmallPlanner:
 class SmallRules:
     """Refuses a spec with ``bad`` in it, field by field, and has something to say about ``odd``."""
 
-    def review(self, raw: store.Object) -> tuple[seams.Notice, ...]:
-        spec = raw.get("spec") or {}
+    def review(self, world: seams.World) -> tuple[seams.Notice, ...]:
+        spec = world.service.get("spec") or {}
         if "bad" in spec:
             wrong = [problems.refuse(("spec", "bad", n), "is bad", "use good") for n in range(spec["bad"])]
             raise problems.InvalidObject(wrong)

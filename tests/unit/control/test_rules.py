@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mlship.api import problems
-from mlship.control import rules
+from mlship.control import rules, seams
 
 
 def test_the_catalog_has_what_kserve_has_and_nothing_foreign():
@@ -27,7 +27,7 @@ def test_a_good_service_passes_and_is_not_changed(service):
     raw["metadata"] |= {"uid": "u", "resourceVersion": "7", "generation": 3, "managedFields": [], "generateName": "g-"}
     raw["status"] = {"anything": 1}
     before = repr(raw)
-    assert rules.Judge().review(raw) == ()
+    assert rules.Judge().review(seams.World(raw)) == ()
     assert repr(raw) == before
 
 
@@ -35,7 +35,7 @@ def test_every_problem_is_in_the_refusal(service):
     raw = service()
     raw["spec"]["predictor"] |= {"minReplicas": "x", "maxReplica": 3}
     with pytest.raises(problems.InvalidObject) as caught:
-        rules.Judge().review(raw)
+        rules.Judge().review(seams.World(raw))
     assert {one.field for one in caught.value.problems} >= {"spec.predictor.minReplicas", "spec.predictor.maxReplica"}
 
 
@@ -43,7 +43,7 @@ def test_what_is_not_honoured_is_refused_with_its_field(service):
     raw = service()
     raw["spec"]["transformer"] = {"containers": [{"name": "kserve-container", "image": "x"}]}
     with pytest.raises(problems.InvalidObject) as caught:
-        rules.Judge().review(raw)
+        rules.Judge().review(seams.World(raw))
     assert any(one.field.startswith("spec.transformer") for one in caught.value.problems)
 
 
@@ -55,12 +55,30 @@ def test_kinds_that_are_not_run_say_so():
         "spec": {"nodes": {"root": {"routerType": "Sequence", "steps": [{"serviceName": "a"}]}}},
     }
     with pytest.raises(problems.InvalidObject, match="graph"):
-        rules.Judge().review(raw)
+        rules.Judge().review(seams.World(raw))
 
 
 def test_fields_without_effect_are_notices(service):
     raw = service()
     raw["spec"]["predictor"]["serviceAccountName"] = "robot"
-    notices = rules.Judge().review(raw)
+    notices = rules.Judge().review(seams.World(raw))
     assert [one.field for one in notices] == ["spec.predictor.serviceAccountName"]
     assert notices[0].text
+
+
+def test_a_stored_runtime_may_be_named(service):
+    raw = service()
+    raw["spec"]["predictor"]["model"] |= {"runtime": "mine"}
+    with pytest.raises(problems.InvalidObject, match="mine"):
+        rules.Judge().review(seams.World(raw))
+    own = {
+        "apiVersion": "serving.kserve.io/v1alpha1",
+        "kind": "ServingRuntime",
+        "metadata": {"name": "mine", "namespace": "default", "uid": "u", "resourceVersion": "1"},
+        "spec": {
+            "supportedModelFormats": [{"name": "sklearn", "version": "1", "autoSelect": True}],
+            "protocolVersions": ["v1", "v2"],
+            "containers": [{"name": "kserve-container", "command": ["python", "-m", "mine"]}],
+        },
+    }
+    assert rules.Judge().review(seams.World(raw, namespaced=(own,))) == ()
