@@ -142,14 +142,27 @@ def _candidates(path: pathlib.Path, trusted: frozenset[str]) -> list[_Candidate]
     for _ in range(_MAX_DEPTH):
         files = [file for folder in level for file in _files(folder)]
         found = [candidate for file in files if (candidate := _look(file, trusted)) is not None]
-        native = [candidate for candidate in found if candidate.path.suffix != ".py"]
-        if native or found:
-            return native or found
+        if found:
+            return _sound(found)
         level = [entry for folder in level for entry in sorted(folder.iterdir()) if _is_folder(entry)]
         if not level:
             break
     _refuse_empty(path)
     return []
+
+
+def _sound(found: list[_Candidate]) -> list[_Candidate]:
+    """The candidates that count: broken ones only where nothing is whole, code only where it is meant as the model.
+
+    A model file beside modules is the model, and they are its helpers; a ``model.py`` beside files is a model with its
+    weights, or not: the user must say. Files of unserved formats beside code are its weights.
+    """
+    whole = [candidate for candidate in found if candidate.verdict is not None]
+    code = [candidate for candidate in whole if candidate.path.suffix == ".py"]
+    files = [candidate for candidate in whole if candidate.path.suffix != ".py"]
+    if any(isinstance(candidate.verdict, kinds.Found) for candidate in files):
+        return files + [candidate for candidate in code if candidate.path.name == "model.py"]
+    return code or files or found
 
 
 def _is_folder(entry: pathlib.Path) -> bool:
@@ -193,14 +206,15 @@ def _choose(path: pathlib.Path, candidates: list[_Candidate], wanted: str) -> _C
             return entry[0]
     listed = "; ".join(f"{item.path.relative_to(path)} ({_describe(item)})" for item in candidates[:10])
     raise errors.SpecError(
-        f"{path} holds {len(candidates)} models: {listed}.", hint="Give the one file, or a folder that holds only that."
+        f"{path} holds {len(candidates)} models: {listed}.",
+        hint="Give the one file, or name its format, or give a folder that holds only that model.",
     )
 
 
 def _describe(candidate: _Candidate) -> str:
-    if candidate.verdict is not None:
-        return candidate.verdict.what
-    return "broken"
+    if candidate.problem is not None:
+        return candidate.problem.message.rstrip(".")
+    return candidate.verdict.what if candidate.verdict is not None else "not known"
 
 
 def _refuse_empty(path: pathlib.Path) -> None:

@@ -100,6 +100,35 @@ def test_code_beside_a_pickle_is_no_candidate(tmp_path: pathlib.Path) -> None:
     assert find.inspect(tmp_path).format == "sklearn"
 
 
+def test_data_beside_a_model_is_no_second_model(tmp_path: pathlib.Path) -> None:
+    joblib.dump(FITTED, tmp_path / "model.joblib")
+    write(tmp_path, "_SUCCESS", b"")
+    write(tmp_path, "data.zip", b"PK\x03\x04broken")
+    assert find.inspect(tmp_path).file.name == "model.joblib"
+
+
+def test_code_with_weights_of_an_unserved_format_is_the_model(tmp_path: pathlib.Path) -> None:
+    write(tmp_path, "wrap.py", "class Wrap:\n    def predict(self, x):\n        return x\n")
+    write(tmp_path, "weights.h5", b"\x89HDF\r\n\x1a\n")
+    assert find.inspect(tmp_path).file.name == "wrap.py"
+
+
+def test_model_py_beside_a_pickle_must_be_chosen(tmp_path: pathlib.Path) -> None:
+    joblib.dump(FITTED, tmp_path / "scaler.joblib")
+    write(tmp_path, "model.py", "class Model:\n    def predict(self, x):\n        return x\n")
+    assert "holds 2 models: scaler.joblib (a joblib file" in refused(tmp_path)
+    assert find.inspect(tmp_path, format="python").file.name == "model.py"
+    assert find.inspect(tmp_path, format="sklearn").file.name == "scaler.joblib"
+
+
+def test_several_broken_files_are_all_told(tmp_path: pathlib.Path) -> None:
+    write(tmp_path, "a.pkl", b"")
+    write(tmp_path, "b.pkl", pickle.dumps(FITTED)[:60])
+    said = refused(tmp_path)
+    assert "a.pkl is empty (0 bytes)" in said
+    assert "b.pkl is a truncated pickle" in said
+
+
 def test_missing_empty_and_odd_paths(tmp_path: pathlib.Path) -> None:
     write(tmp_path, "other.txt", "x")
     assert "does not exist" in refused(tmp_path / "model.pkl")
