@@ -2,18 +2,23 @@
 
 ``dataframe_split`` and ``dataframe_records`` are tables, ``instances`` and ``inputs`` as in V1, ``params`` become the
 request's parameters. A table becomes one tensor per column; no pandas is needed for it. A list of rows without
-column names becomes one tensor named "", as in V1. Source: ``mlflow.pyfunc.scoring_server``.
+column names becomes one tensor named "", as in V1. MLflow's own client writes missing numbers as the word NaN, which
+is no JSON but counts as null here. Source: ``mlflow.pyfunc.scoring_server``.
 """
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
+from mlship import errors
 from mlship.protocol import content_types, csv_table, faults, fields, messages, tabular, v1_codec
 
 _FORMATS = ("dataframe_split", "dataframe_records", "instances", "inputs")
 _KNOWN = frozenset((*_FORMATS, "params"))
 _JSON, _CSV = "application/json", "text/csv"
+# A string, closed or not, so that what stands in it is passed over, and each byte is looked at once; or the word.
+_STRING_OR_NAN = re.compile(rb'"(?:[^"\\]|\\.)*+"?|\bNaN\b', re.DOTALL)
 
 
 def decode_invocations(
@@ -31,7 +36,7 @@ def decode_invocations(
     if _media_type(content_type) == _CSV:
         inputs = csv_table.decode(body)
     else:
-        payload = fields.mapping(fields.parse(body), "body")
+        payload = fields.mapping(_parse(body), "body")
         inputs = _tensors(payload)
         parameters = fields.parameters(payload.get("params"), "params")
     return messages.InferRequest(
@@ -48,6 +53,15 @@ def _media_type(header: str) -> str:
         if key == "charset" and value.strip('"') not in ("utf-8", "utf8", "us-ascii"):
             raise faults.invalid("header Content-Type", f"expected the charset utf-8, got {faults.quote(value)}")
     return media or _JSON
+
+
+def _parse(body: bytes) -> Any:
+    try:
+        return fields.parse(body)
+    except errors.SpecError:
+        if b"NaN" not in body:
+            raise
+    return fields.parse(_STRING_OR_NAN.sub(lambda found: b"null" if found[0] == b"NaN" else found[0], body))
 
 
 def _tensors(payload: dict[str, Any]) -> tuple[messages.Tensor, ...]:

@@ -116,7 +116,7 @@ def _shape(item: inspect.Parameter, default: Shape) -> Shape:
 
 
 def _data(inputs: Inputs, shape: Shape) -> Any:
-    decoded = {name: frames.text(array) for name, array in inputs.items()}
+    decoded = {name: _readable(array) for name, array in inputs.items()}
     if shape is Shape.MAPPING:
         return decoded
     if shape is Shape.FRAME:
@@ -128,6 +128,14 @@ def _data(inputs: Inputs, shape: Shape) -> Any:
         )
     array = next(iter(decoded.values()))
     return array.tolist() if shape is Shape.LIST else array
+
+
+def _readable(array: messages.Array) -> messages.Array:
+    """Text as ``str``; an array with an element that is no UTF-8 keeps its ``bytes``: an image, an encoded message."""
+    try:
+        return frames.text(array)
+    except errors.SpecError:
+        return array
 
 
 def _frame(inputs: Inputs) -> Any:
