@@ -300,7 +300,7 @@ def test_classes_that_cannot_serve_are_refused_at_load(write: Any, serve: Serve,
     [
         ("None", "predict gave None"),
         ("[{'a': 1}]", "predict gave a list of mappings"),
-        ("[[1], [2, 3]]", "is no array"),
+        ("[[1], [2, 3]]", "no array of numbers"),
         ("[1, 'a', object()]", "neither numbers nor strings"),
         ("1j", "no array of numbers or strings"),
     ],
