@@ -46,10 +46,6 @@ def foreign(raw: Mapping[str, Any]) -> Iterator[Problem]:
 def _check(found: meta.Object) -> Iterator[Problem]:
     named_as_host = isinstance(found, service.InferenceService | graph.InferenceGraph | extras.TrainedModel)
     yield from meta.check_meta(found.metadata, service=named_as_host)
-    entry = kinds.KINDS.get(found.kind)
-    if entry is not None and not entry.namespaced and found.metadata.namespace:
-        reason = f"{found.kind} belongs to no namespace"
-        yield problems.refuse(("metadata", "namespace"), reason, "remove it")
     if isinstance(found, service.InferenceService):
         yield from _service(found)
     elif isinstance(found, runtime.ServingRuntime | runtime.ClusterServingRuntime):

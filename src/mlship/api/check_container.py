@@ -16,6 +16,8 @@ MAX_PORT = 65535
 _ENV_NAME = re.compile(r"[-._a-zA-Z][-._a-zA-Z0-9]*")
 # KServe refuses it for every container: it changes which code the server runs.
 _BLOCKED_ENV = frozenset({"PYTHONPATH"})
+_COMPONENTS = frozenset({"predictor", "transformer", "explainer", "canary"})
+_HELPERS = frozenset({"initContainers", "workerSpec"})
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 
 
@@ -43,10 +45,28 @@ def check_body(body: container.ContainerFields, path: Path) -> Iterator[Problem]
     """What a container holds, whether it stands in a list or is inlined into a model block."""
     yield from _env(body.env or (), (*path, "env"))
     yield from _ports(body.ports or (), (*path, "ports"))
+    yield from _probes(body, path)
     mounts = [mount.mount_path for mount in body.volume_mounts or ()]
     yield from doubles(mounts, (*path, "volumeMounts"), "mountPath", "mount path")
     if body.resources is not None:
         yield from check_resources(body.resources, (*path, "resources"))
+
+
+def _probes(body: container.ContainerFields, path: Path) -> Iterator[Problem]:
+    """A port for every probe by network. Of serving containers Knative fills it in, so KServe lets it be left out."""
+    serving = path[:1] == ("spec",) and path[1] in _COMPONENTS and not _HELPERS.intersection(path)
+    for name, alias in (
+        ("readiness_probe", "readinessProbe"),
+        ("liveness_probe", "livenessProbe"),
+        ("startup_probe", "startupProbe"),
+    ):
+        probe: container.Probe | None = getattr(body, name)
+        if probe is None or (serving and name != "startup_probe"):
+            continue
+        if probe.http_get is not None and probe.http_get.port is None:
+            yield problems.refuse((*path, alias, "httpGet", "port"), "required field is missing")
+        if probe.tcp_socket is not None and probe.tcp_socket.port is None:
+            yield problems.refuse((*path, alias, "tcpSocket", "port"), "required field is missing")
 
 
 def check_resources(resources: container.Resources, path: Path) -> Iterator[Problem]:

@@ -50,7 +50,7 @@ def _template(arg: str, path: Path) -> Iterator[Problem]:
     try:
         runtime.check_template(arg)
     except errors.SpecError as error:
-        yield problems.refuse(path, error.message, error.hint)
+        yield problems.refuse(path, *problems.said(error))
 
 
 def check_graph(spec: graph.GraphSpec) -> Iterator[Problem]:

@@ -149,9 +149,8 @@ def _keda_resource(resource: component.ResourceMetric, path: Path) -> Iterator[P
         yield problems.refuse(
             (*path, "target", "type"), f"for {resource.name} it is {problems.one_of(allowed)}, got {shown}"
         )
-    elif resource.name == "memory" and target.average_value is not None:
-        if quantity.number(target.average_value) < _MEBIBYTE:
-            yield problems.refuse((*path, "target", "averageValue"), f"{target.average_value} is less than 1Mi")
+    elif resource.name == "memory" and quantity.number(target.average_value or _MEBIBYTE) < _MEBIBYTE:
+        yield problems.refuse((*path, "target", "averageValue"), f"{target.average_value} is less than 1Mi")
     yield from _target(target, (*path, "target"))
 
 

@@ -5,14 +5,10 @@ KServe inlines PodSpec into every component and Container into every model block
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
 from typing import Annotated, Any
 
 from mlship.api import fields, shapes
 from mlship.api.fields import Bool, Int, IntOrStr, Quantity, Str, StrMap, opt, req
-
-_VARIABLE = re.compile(r"\$(\$|\(([A-Za-z_][A-Za-z0-9_.-]*)\))")
 
 Raw = dict[str, Any]
 
@@ -178,21 +174,9 @@ class PodFields(fields.Spec):
     set_hostname_as_fqdn: Bool | None = opt("Use the full name.", alias="setHostnameAsFQDN")
     share_process_namespace: Bool | None = opt("Share processes between containers.")
     subdomain: Str | None = opt("Subdomain.")
-    ephemeral_containers: tuple[EphemeralContainer, ...] | None = opt("Debugging containers.")
 
 
 class PodSpec(PodFields):
     """A pod: its containers and everything around them."""
 
     containers: tuple[Container, ...] | None = opt("Containers; the first, or kserve-container, serves.")
-
-
-def expand(text: str, env: Mapping[str, str]) -> str:
-    """Kubernetes' ``$(NAME)`` in command and args; ``$$`` is one dollar, an unknown name stays as it is."""
-
-    def replace(match: re.Match[str]) -> str:
-        if match[1] == "$":
-            return "$"
-        return env.get(match[2], match[0])
-
-    return _VARIABLE.sub(replace, text)

@@ -26,6 +26,7 @@ from mlship.api import (
 from mlship.api.problems import Path, Problem
 
 FETCHED = ("", "file", "http", "https", "pvc")
+_IMAGE_AND_COMMAND = "images are not run on this machine: the command runs as a process"
 _PREDICTOR: Path = ("spec", "predictor")
 
 
@@ -40,17 +41,17 @@ def judge(
     Args:
         found: an object that passed ``check``.
         namespaced: the ServingRuntimes of its namespace.
-        cluster: every ClusterServingRuntime; ``runtime.builtin()`` when None.
+        cluster: every ClusterServingRuntime, ``runtime.builtin()`` among them. None: the runtimes are not known, and
+            whether one fits is not judged; ``select`` will say it.
     """
-    known = runtime.builtin() if cluster is None else cluster
+    entry = kinds.KINDS.get(found.kind)
+    if entry is None or entry.stance is not kinds.Stance.SERVED:
+        return (problems.refuse(("kind",), f"{found.kind}: {entry.reason}", entry.instead),) if entry else ()
     if isinstance(found, service.InferenceService):
-        return tuple(_service(found, namespaced, known))
+        return (*_service(found), *(_runtime_choice(found, namespaced, cluster) if cluster is not None else ()))
     if isinstance(found, runtime.ServingRuntime | runtime.ClusterServingRuntime):
         return tuple(_runtime(found))
-    entry = kinds.KINDS.get(found.kind)
-    if entry is None or entry.stance is kinds.Stance.SERVED:
-        return ()
-    return (problems.refuse(("kind",), f"{entry.kind}: {entry.reason}", entry.instead),)
+    return ()
 
 
 def refusals(
@@ -75,11 +76,7 @@ def notices(
     return tuple(problem for problem in judged if problem.severity is problems.Severity.NOTICE)
 
 
-def _service(
-    found: service.InferenceService,
-    namespaced: Sequence[runtime.ServingRuntime],
-    cluster: Sequence[runtime.ClusterServingRuntime],
-) -> Iterator[Problem]:
+def _service(found: service.InferenceService) -> Iterator[Problem]:
     spec = found.spec
     yield from _annotations(found)
     for name in ("transformer", "explainer", "canary"):
@@ -88,7 +85,7 @@ def _service(
     yield from _component(spec.predictor, _PREDICTOR)
     yield from _pod(spec.predictor, _PREDICTOR)
     if next(spec.predictor.blocks(), None) is not None:
-        yield from _model(found, namespaced, cluster)
+        yield from _model(found)
     else:
         yield from _custom(spec.predictor)
 
@@ -139,7 +136,7 @@ def _component(part: component.Component, path: Path) -> Iterator[Problem]:
 
 def _pod(part: container.PodSpec, path: Path) -> Iterator[Problem]:
     for name, (reason, hint) in honour_tables.POD_REFUSED.items():
-        if getattr(part, name, None) is not None:
+        if getattr(part, name) is not None:
             yield problems.refuse((*path, _alias(part, name)), reason, hint)
     for name, reason in honour_tables.POD_NOTICED.items():
         if getattr(part, name) is not None:
@@ -148,14 +145,9 @@ def _pod(part: container.PodSpec, path: Path) -> Iterator[Problem]:
         yield from _resources(part.resources, (*path, "resources"))
 
 
-def _model(
-    found: service.InferenceService,
-    namespaced: Sequence[runtime.ServingRuntime],
-    cluster: Sequence[runtime.ClusterServingRuntime],
-) -> Iterator[Problem]:
+def _model(found: service.InferenceService) -> Iterator[Problem]:
     name, block = next(found.spec.predictor.blocks())
     path = (*_PREDICTOR, name)
-    yield from _runtime_choice(found, path, namespaced, cluster)
     if block.storage_uri is not None:
         yield from _uri(block.storage_uri, (*path, "storageUri"))
     elif block.storage is None and found.spec.predictor.storage_uris is None:
@@ -170,6 +162,10 @@ def _model(
         reason = "chooses an image; on this machine the installed library serves"
         yield problems.notice((*path, "runtimeVersion"), reason)
     yield from _body(block, path)
+    yield from _resources(block.resources or container.Resources(), (*path, "resources"))
+    for name, reason in honour_tables.PROBES_NOTICED.items():
+        if getattr(block, name) is not None:
+            yield problems.notice((*path, _alias(block, name)), reason)
     for index, helper in enumerate(found.spec.predictor.containers or ()):
         reason = f"the container {problems.cap(helper.name, 60)} beside the model is not run by this version"
         yield problems.refuse((*_PREDICTOR, "containers", index), reason, "remove it")
@@ -177,18 +173,19 @@ def _model(
 
 def _runtime_choice(
     found: service.InferenceService,
-    path: Path,
     namespaced: Sequence[runtime.ServingRuntime],
     cluster: Sequence[runtime.ClusterServingRuntime],
 ) -> Iterator[Problem]:
     wanted = service.effective(found)
+    if wanted.implementation is service.Implementation.CONTAINER:
+        return
     try:
         select.select(wanted, namespaced=namespaced, cluster=cluster)
     except errors.SpecError as error:
-        where = (*path, "runtime") if wanted.runtime else path
-        if path[-1] == "model" and not wanted.runtime:
-            where = (*path, "modelFormat")
-        yield problems.refuse(where, error.message, error.hint)
+        field: Path = ("runtime",) if wanted.runtime else ()
+        if not field and wanted.path[-1] == "model":
+            field = ("modelFormat",)
+        yield problems.refuse((*wanted.path, *field), *problems.said(error))
 
 
 def _custom(predictor: service.Predictor) -> Iterator[Problem]:
@@ -204,11 +201,12 @@ def _custom(predictor: service.Predictor) -> Iterator[Problem]:
             reason = "a container without a command cannot run on this machine: images are not run"
             yield problems.refuse((*path, "command"), reason, 'write the program, for example ["python", "serve.py"]')
         elif found.image is not None:
-            yield problems.notice((*path, "image"), "images are not run on this machine: the command runs as a process")
+            yield problems.notice((*path, "image"), _IMAGE_AND_COMMAND)
         uri = next((one.value for one in found.env or () if one.name == "STORAGE_URI" and one.value), "")
         if uri:
             yield from _uri(uri, (*path, "env"))
         yield from _body(found, path)
+        yield from _resources(found.resources or container.Resources(), (*path, "resources"))
 
 
 def _body(body: container.ContainerFields, path: Path) -> Iterator[Problem]:
@@ -222,8 +220,6 @@ def _body(body: container.ContainerFields, path: Path) -> Iterator[Problem]:
     for name, reason in honour_tables.CONTAINER_NOTICED.items():
         if getattr(body, name) is not None:
             yield problems.notice((*path, _alias(body, name)), reason)
-    if body.resources is not None:
-        yield from _resources(body.resources, (*path, "resources"))
 
 
 def _resources(resources: container.Resources, path: Path) -> Iterator[Problem]:
@@ -253,33 +249,46 @@ def _uri(uri: str, path: Path) -> Iterator[Problem]:
 
 def _runtime(found: runtime.Runtime) -> Iterator[Problem]:
     spec = found.spec
-    serving = spec.serving()
-    if found.name in runtime.KSERVE_BUILTIN:
-        hint = "there is nothing to apply: services that name it get one of mlship's own where there is one"
-        yield problems.refuse(
-            ("metadata", "name"), f"{found.name} is one of KServe's own runtimes, made of an image", hint
-        )
-    elif serving is None or not serving.command:
-        reason = "has only an image, and images are not run on this machine"
-        hint = "add the command of the program that serves"
-        yield problems.refuse(("spec", "containers", 0, "command"), reason, hint)
+    yield from _runtime_name(found)
     if spec.multi_model:
         yield problems.refuse(("spec", "multiModel"), "multi-model serving is not done by this version", "remove it")
     if spec.worker_spec is not None:
         yield problems.refuse(("spec", "workerSpec"), *honour_tables.POD_REFUSED["worker_spec"])
+    serving = spec.serving()
     for index, other in enumerate(spec.containers):
         path: Path = ("spec", "containers", index)
         if other is serving:
-            yield from _body(other, path)
-            if other.image is not None and other.command:
-                yield problems.notice(
-                    (*path, "image"), "images are not run on this machine: the command runs as a process"
-                )
+            yield from _runtime_container(found, other, path)
         else:
             yield problems.refuse(path, "a second container is not run by this version", "remove it")
     for name, reason in honour_tables.RUNTIME_NOTICED.items():
         if getattr(spec, name) is not None:
             yield problems.notice(("spec", _alias(spec, name)), reason)
+
+
+def _runtime_name(found: runtime.Runtime) -> Iterator[Problem]:
+    if any(found.name == own.name for own in runtime.builtin()):
+        yield problems.refuse(("metadata", "name"), f"{found.name} is mlship's own runtime", "choose another name")
+    if isinstance(found, runtime.ClusterServingRuntime) and found.metadata.namespace:
+        yield problems.notice(("metadata", "namespace"), "has no effect: it serves every namespace")
+
+
+def _runtime_container(found: runtime.Runtime, serving: container.Container, path: Path) -> Iterator[Problem]:
+    if serving.command:
+        if serving.image is not None:
+            yield problems.notice((*path, "image"), _IMAGE_AND_COMMAND)
+    elif found.name in runtime.KSERVE_BUILTIN:
+        reason = f"{found.name} is one of KServe's own runtimes, made of an image"
+        hint = "there is nothing to apply: services that name it get one of mlship's own where there is one"
+        yield problems.refuse(("metadata", "name"), reason, hint)
+    else:
+        reason = "has only an image, and images are not run on this machine"
+        yield problems.refuse((*path, "command"), reason, "add the command of the program that serves")
+    yield from _body(serving, path)
+    if serving.resources is not None:
+        judged = _resources(serving.resources, (*path, "resources"))
+        yield from (problem for problem in judged if problem.severity is problems.Severity.REFUSE)
+        yield problems.notice((*path, "resources"), "has no effect in a runtime: the resources of the service count")
 
 
 def _alias(part: object, name: str) -> str:

@@ -36,15 +36,14 @@ COMPONENT_NOTICED = {
 }
 COMPONENT_HONOURED = frozenset({"min_replicas", "max_replicas", "timeout", "labels", "annotations"})
 
-_NODES = "there is one machine: it has no effect here"
-_CLUSTER = "is about a cluster's pods: it has no effect here"
-_PROCESS = "replicas are processes of your user: it has no effect here"
+_NODES = "has no effect: there is one machine"
+_CLUSTER = "has no effect: it is about a cluster's pods"
+_PROCESS = "has no effect: replicas are processes of your user"
 
 POD_REFUSED = {
     "worker_spec": ("models that span nodes are not run by this version", "remove it"),
     "init_containers": ("containers that run before are not run by this version", "do the work before applying"),
     "volumes": ("volumes are not mounted on this machine", "use a path, or pvc:// for a named local folder"),
-    "ephemeral_containers": ("debugging containers are not run", "remove it"),
     "resource_claims": ("there are no resource claims on this machine", "remove it"),
 }
 POD_NOTICED = {
@@ -88,12 +87,12 @@ POD_NOTICED = {
 POD_HONOURED = frozenset({"containers", "termination_grace_period_seconds", "resources"})
 
 BLOCK_REFUSED = {
-    "command": ("the runtime's program serves a model", "write a ServingRuntime, or containers with a command"),
     "storage": ("storage by a secret entry is not fetched by this version", "use storageUri"),
     "confidential": ("encrypted models are not decrypted by this version", "use a plain model"),
 }
+_PROBES = ("readiness_probe", "startup_probe")
 BLOCK_HONOURED = frozenset(
-    {"model_format", "runtime", "storage_uri", "protocol_version", "image", "runtime_version", "name"}
+    {"model_format", "runtime", "storage_uri", "protocol_version", "image", "runtime_version", "name", *_PROBES}
 )
 
 _NO_MOUNTS = ("volumes are not mounted on this machine", "use a path, or pvc:// for a named local folder")
@@ -102,12 +101,11 @@ CONTAINER_REFUSED = {
     "volume_mounts": _NO_MOUNTS,
     "volume_devices": _NO_MOUNTS,
 }
-_PROBE = "has no effect: readiness is a successful inference, and a replica that ends is started again"
+# Of a custom container they are honoured; a model is ready when an inference succeeded.
+PROBES_NOTICED = dict.fromkeys(_PROBES, "has no effect: a model is ready when an inference succeeded")
 CONTAINER_NOTICED = {
-    "ports": "has no effect: replicas listen on Unix sockets, or on the port in $PORT",
-    "readiness_probe": _PROBE,
-    "liveness_probe": _PROBE,
-    "startup_probe": _PROBE,
+    "ports": "has no effect: replicas listen on a Unix socket, or on the port in $PORT",
+    "liveness_probe": "has no effect: a replica that ends is started again",
     "lifecycle": "has no effect on this machine",
     "image_pull_policy": "has no effect: images are not run on this machine",
     "resize_policy": _NODES,
@@ -120,15 +118,15 @@ CONTAINER_NOTICED = {
     "termination_message_policy": "has no effect: the last lines are in the log",
     "tty": _PROCESS,
 }
-CONTAINER_HONOURED = frozenset({"command", "args", "env", "resources", "working_dir", "image", "name"})
+CONTAINER_HONOURED = frozenset({"command", "args", "env", "resources", "working_dir", "image", "name", *_PROBES})
 
 RESOURCES_NOTICED = {
-    "cpu": "is not enforced on this machine: the limit is taken as the number of threads",
+    "cpu": "is not enforced on this machine: the limit, else the request, is the number of threads",
     "memory": "is not enforced on this machine",
     "ephemeral-storage": "is not enforced on this machine",
 }
 
-_MESH = "is for ModelMesh and has no effect here"
+_MESH = "has no effect: it is for ModelMesh"
 RUNTIME_NOTICED = {
     "node_selector": _NODES,
     "affinity": _NODES,
@@ -151,7 +149,7 @@ RUNTIME_HONOURED = frozenset(
     {"containers", "supported_model_formats", "protocol_versions", "disabled", "multi_model", "worker_spec"}
 )
 
-_SCALING = "autoscaling is not done by this version: it has no effect"
+_SCALING = "has no effect: autoscaling is not done by this version"
 _SCRAPING = "has no effect: every replica's metrics are collected and served at one address"
 _S = "serving.kserve.io/"
 HONOURED_ANNOTATIONS = frozenset({f"{_S}stop", f"{_S}deploymentMode", f"{_S}autoscalerClass"})
@@ -172,8 +170,8 @@ ANNOTATIONS = {
     f"{_S}gpu-resource-types": _NODES,
     f"{_S}server-type": _MESH,
     f"{_S}storageSecretName": "has no effect: there are no Secrets on this machine",
-    f"{_S}enable-served-by-header": "is for language models and has no effect here",
-    f"{_S}inferencepool-migrated": "is for language models and has no effect here",
+    f"{_S}enable-served-by-header": "has no effect: it is for language models",
+    f"{_S}inferencepool-migrated": "has no effect: it is for language models",
     f"{_S}exp-dra-device-class": _NODES,
     f"{_S}exp-dra-cel-selector": _NODES,
     f"{_S}exp-dra-device-count": _NODES,
@@ -183,3 +181,21 @@ ANNOTATIONS = {
     "prometheus.kserve.io/path": _SCRAPING,
 }
 KNATIVE_PREFIXES = ("autoscaling.knative.dev/", "serving.knative.dev/", "networking.knative.dev/", "sidecar.istio.io/")
+
+# For the reference page: the tables that speak of a type's fields.
+_POD_TABLES = (POD_REFUSED, COMPONENT_REFUSED)
+_BODY_TABLES = (BLOCK_REFUSED, CONTAINER_REFUSED)
+REFUSED_IN = {
+    "ServiceSpec": (PARTS,),
+    "Predictor": _POD_TABLES,
+    "ModelSpec": _BODY_TABLES,
+    "PredictorExtension": _BODY_TABLES,
+    "Container": (CONTAINER_REFUSED,),
+}
+NOTICED_IN = {
+    "Predictor": (POD_NOTICED, COMPONENT_NOTICED),
+    "ModelSpec": (PROBES_NOTICED, CONTAINER_NOTICED),
+    "PredictorExtension": (PROBES_NOTICED, CONTAINER_NOTICED),
+    "Container": (CONTAINER_NOTICED,),
+    "RuntimeSpec": (RUNTIME_NOTICED,),
+}

@@ -149,7 +149,7 @@ KINDS: dict[str, Kind] = {
         *_CACHE_KINDS,
         Kind("Canary", "flagger.app", ("v1beta1",), "canaries", "canary", model=extras.RawObject,
              stance=Stance.REFUSED, reason="progressive delivery is not done by this version",
-             instead="apply the new version to the InferenceService: replicas are replaced when the new ones are ready"),
+             instead="apply the new version to the InferenceService: it takes over when it is ready"),
         Kind("ScaledObject", "keda.sh", ("v1alpha1",), "scaledobjects", "scaledobject", short_names=("so",),
              model=extras.RawObject, stance=Stance.REFUSED, reason="autoscaling is not done by this version",
              instead="set spec.predictor.minReplicas of the InferenceService"),

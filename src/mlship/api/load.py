@@ -122,8 +122,24 @@ def _document(raw: Any, number: int, source: str, text: yamltext.Text | None, pr
         ]
         return dataclasses.replace(bare, problems=bare.place(found))
     typed, wrong = validate.typed(raw)
-    found = [*own, *wrong, *(check.check(typed) if typed else ())]
+    found = [*own, *wrong, *(check.check(typed) if typed else _rules(raw, wrong))]
     return dataclasses.replace(bare, object=None if found else typed, problems=bare.place(found))
+
+
+def _rules(raw: dict[str, Any], wrong: tuple[Problem, ...]) -> Iterator[Problem]:
+    """The broken rules of what is left of an object without its wrong parts, but for those that these parts caused."""
+    rest = validate.partial(raw, wrong) if wrong else None
+    for problem in check.check(rest) if rest else ():
+        if not any(_caused(problem, one) for one in wrong):
+            yield problem
+
+
+def _caused(problem: Problem, by: Problem) -> bool:
+    shorter = min(len(problem.path), len(by.path))
+    same_branch = problem.path[:shorter] == by.path[:shorter]
+    # A misspelt field is missing under its right name.
+    renamed = by.reason == validate.UNKNOWN and problem.path[:-1] == by.path[:-1]
+    return same_branch or (renamed and problem.reason == validate.MISSING)
 
 
 def _with_doubles(documents: Iterable[Document]) -> Iterator[Document]:

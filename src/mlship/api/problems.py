@@ -91,6 +91,11 @@ def notice(path: Path, reason: str, hint: str = "") -> Problem:
     return Problem(path, reason, hint, Severity.NOTICE)
 
 
+def said(error: errors.MlshipError) -> tuple[str, str]:
+    """The message and hint of an error as reason and hint of a problem, which stand in one sentence."""
+    return error.message.removesuffix("."), error.hint[:1].lower() + error.hint[1:].removesuffix(".")
+
+
 def nearest(wrong: str, known: Iterable[str]) -> str:
     """The known name closest to a wrong one, however it is capitalised; empty when none is close."""
     by_folded: dict[str, str] = {}

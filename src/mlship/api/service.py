@@ -90,6 +90,7 @@ class ModelSpec(PredictorExtension):
 class WorkerSpec(container.PodSpec):
     """Worker pods of a model that spans nodes."""
 
+    ephemeral_containers: tuple[container.EphemeralContainer, ...] | None = opt("Debugging containers.")
     pipeline_parallel_size: Int | None = opt("Nodes.")
     tensor_parallel_size: Int | None = opt("Accelerators per node.")
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,6 +17,9 @@ import pydantic_core
 
 from mlship.api import kinds, meta, problems, redact
 from mlship.api.problems import Path, Problem
+
+MISSING = "required field is missing"
+UNKNOWN = "unknown field"
 
 _EXPECTED = {
     "string_type": "a string",
@@ -41,6 +45,7 @@ _RETIRED = {
     "parallelism": "write containerConcurrency",
     "default": "this is the v1alpha2 form; write spec.predictor",
 }
+_NEAR_QUANTITY = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([kKmMgGtTpPeE])?([iI])?([bB])?\s*")
 _SHALLOW = 4
 _FEW = 12
 
@@ -68,6 +73,30 @@ def typed(raw: Mapping[str, Any]) -> tuple[meta.Object | None, tuple[Problem, ..
         return None, tuple(itertools.chain.from_iterable(_problem(model, raw, item) for item in found))
 
 
+def partial(raw: Mapping[str, Any], wrong: Sequence[Problem]) -> meta.Object | None:
+    """The typed object without the parts that are wrong, so that the rules across fields can be tried on the rest.
+
+    None when what remains is no object. A wrong member of a list takes its list with it: indices must not move.
+    """
+    copy = without_nulls(raw)
+    for problem in wrong:
+        _remove(copy, _removable(problem))
+    found, still = typed(copy)
+    return found if not still else None
+
+
+def _removable(problem: Problem) -> Path:
+    path = problem.path[:-1] if problem.reason == MISSING else problem.path
+    first = next((index for index, part in enumerate(path) if isinstance(part, int) and index == len(path) - 1), None)
+    return path if first is None else path[:first]
+
+
+def _remove(raw: Any, path: Path) -> None:
+    parent = _at(raw, path[:-1])
+    if path and isinstance(parent, dict):
+        parent.pop(path[-1], None)
+
+
 def without_nulls(raw: Any) -> Any:
     """A copy without the map entries that are null."""
     if isinstance(raw, Mapping):
@@ -85,7 +114,7 @@ def _head(raw: Mapping[str, Any], key: str) -> Sequence[Problem]:
     if value is None:
         close = problems.nearest(key, [name for name in raw if isinstance(name, str)])
         hint = f"{close} is written {key}" if close else f"write for example {key}: {example}"
-        return (problems.refuse((key,), "required field is missing", hint),)
+        return (problems.refuse((key,), MISSING, hint),)
     return (problems.refuse((key,), f"expected a string, got {_got((key,), value)}", f"write {key}: {example}"),)
 
 
@@ -104,7 +133,8 @@ def _problem(model: type[meta.Object], raw: Mapping[str, Any], item: pydantic_co
         return [_not_among(model, path, item["input"])]
     if kind == "quantity_form":
         shown = redact.value(path, item["input"])
-        return [problems.refuse(path, f"{shown} is not a quantity", 'write for example 500m, 2 or "4Gi"')]
+        hint = "" if redact.is_secret(path) else _quantity_near(str(item["input"]))
+        return [problems.refuse(path, f"{shown} is not a quantity", hint or 'write for example 500m, 2 or "4Gi"')]
     if kind == "string_pattern_mismatch":
         shown = redact.value(path, item["input"])
         return [problems.refuse(path, f"{shown} does not match {context['pattern']}")]
@@ -121,7 +151,7 @@ def _unknown_field(model: type[meta.Object], path: Path) -> Problem:
         hint = f"{wrong} belongs to {elsewhere}"
     if not hint and 0 < len(known) <= _FEW:
         hint = f"known here: {', '.join(sorted(known))}"
-    return problems.refuse(path, "unknown field", hint)
+    return problems.refuse(path, UNKNOWN, hint)
 
 
 def _elsewhere(model: type[meta.Object], wrong: str) -> str:
@@ -140,7 +170,7 @@ def _missing(model: type[meta.Object], raw: Mapping[str, Any], path: Path) -> Pr
     strays = [name for name in names if name not in known]
     close = problems.nearest(str(path[-1]), strays)
     hint = f"{close} is written {path[-1]}" if close else ""
-    return problems.refuse(path, "required field is missing", hint)
+    return problems.refuse(path, MISSING, hint)
 
 
 def _not_among(model: type[meta.Object], path: Path, value: object) -> Problem:
@@ -179,6 +209,18 @@ def _fix(kind: str, path: Path, item: pydantic_core.ErrorDetails) -> str:
     return ""
 
 
+def _quantity_near(text: str) -> str:
+    """The quantity that was meant by 1 Gi, 512mb or 2gb."""
+    match = _NEAR_QUANTITY.fullmatch(text)
+    if match is None:
+        return ""
+    number, prefix, binary = match[1], match[2] or "", match[3]
+    suffix = "m" if prefix == "m" and not match[4] else prefix.upper() if prefix.lower() != "k" else prefix.lower()
+    if binary and prefix:
+        suffix = prefix.upper() + "i"
+    return f"did you mean {number}{suffix}?"
+
+
 def _plain(message: str) -> str:
     return message[:1].lower() + message[1:]
 
@@ -207,17 +249,18 @@ def members(root: JsonSchema, path: Path) -> frozenset[str]:
 
 def resolve(root: JsonSchema, path: Path) -> JsonSchema:
     """The schema at a path, references and nullability resolved; empty when the path leaves the schema."""
-    node = _deref(root, root)
+    node = deref(root, root)
     for part in path:
         if isinstance(part, int):
-            node = _deref(root, node.get("items", {}))
+            node = deref(root, node.get("items", {}))
         else:
             more = node.get("additionalProperties", {})
-            node = _deref(root, node.get("properties", {}).get(part, more if isinstance(more, Mapping) else {}))
+            node = deref(root, node.get("properties", {}).get(part, more if isinstance(more, Mapping) else {}))
     return node
 
 
-def _deref(root: JsonSchema, node: JsonSchema) -> JsonSchema:
+def deref(root: JsonSchema, node: JsonSchema) -> JsonSchema:
+    """A schema node without reference and without the ``or null`` of optional fields."""
     while True:
         if "$ref" in node:
             node = root["$defs"][node["$ref"].rpartition("/")[2]]
