@@ -41,7 +41,7 @@ system:
 	@sh tools/system-packages.sh
 
 $(BIN)/python:
-	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else f"mlship needs Python 3.11 or newer, {sys.executable} is {v[0]}.{v[1]}. Name another: make PYTHON=python3.12 demo")'
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11, 4) else f"mlship needs Python 3.11.4 or newer, {sys.executable} is {v[0]}.{v[1]}.{v[2]}. Name another: make PYTHON=python3.12 demo")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 

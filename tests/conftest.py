@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import pathlib
 import sys
 from collections.abc import Callable
 
 import pytest
+
+# With a loop set, even None, the policy makes none by itself that nobody would close.
+asyncio.set_event_loop(None)
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent / "contract"))
 

@@ -83,16 +83,19 @@ def test_apply_diff_and_a_change_of_the_bytes_under_the_same_path(installation, 
 
 def test_a_new_version_that_does_not_load_leaves_the_old_one_serving(installation, iris, tmp_path):
     installation.ok("deploy", str(iris), "--name", "flowers", "--port", "auto")
+    # A scikit-learn pipeline by all that can be seen without running it; what it unpickles to cannot predict.
     broken = tmp_path / "broken.joblib"
-    code = "import joblib, sys\nclass Gone: pass\nsys.modules['gone_module'] = sys.modules['__main__']\nGone.__module__ = 'gone_module'\njoblib.dump(Gone(), sys.argv[1])"
-    subprocess.run([__import__("sys").executable, "-c", code, str(broken)], check=True)
-    again = installation.mlship("deploy", str(broken), "--name", "flowers", "--format", "sklearn", "--wait", "60")
+    pipeline = joblib.load(iris)
+    del pipeline.named_steps["logisticregression"].coef_
+    joblib.dump(pipeline, broken)
+    again = installation.mlship("deploy", str(broken), "--name", "flowers", "--wait", "60")
     assert again.code == 1
+    assert "coef_" in again.err
+    assert "coef_" in installation.ok("why", "flowers")
     assert installation.ok("predict", "flowers", "--data", "[[5.1, 3.5, 1.4, 0.2]]") == "0\n"
 
 
-@pytest.mark.parametrize("sign", [0, 2])
-def test_every_command_has_help(installation, sign):
+def test_every_command_has_help(installation):
     text = installation.ok("--help")
     commands = [
         line.split()[0] for line in text.split("Commands:")[1].splitlines() if line.startswith("  ") and line[2] != " "
@@ -111,5 +114,5 @@ def test_every_command_has_help(installation, sign):
         "down",
         "status",
     } <= set(commands)
-    for command in commands[sign::4]:
+    for command in commands:
         assert "Usage: mlship" in installation.ok(command, "--help")

@@ -14,9 +14,6 @@ from mlship import home
 from mlship.backends.local import jobs, pids, supervisor
 from mlship.plan import actions, observed
 
-# Said once, this keeps the event loop policy from making a loop of its own for the plugin, which nobody would close.
-asyncio.set_event_loop(None)
-
 REPLICA = pathlib.Path(__file__).parent.parent / "replica.py"
 Phase = observed.Phase
 
