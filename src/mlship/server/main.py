@@ -40,7 +40,8 @@ from mlship.server import (
 )
 
 LOG = logging.getLogger("mlship.server")
-_THREADS_END_SECONDS = 2.0
+_THREADS_END_SECONDS = 1.0
+_LAST_ANSWERS_SECONDS = 1.0
 
 
 class Exit(enum.IntEnum):
@@ -95,13 +96,31 @@ def _listening() -> Iterator[None]:
         raise _Unavailable(error.message, hint=error.hint) from error
 
 
+class _Signals:
+    """SIGTERM and SIGINT as events: the first asks for the end, a second one for the end now."""
+
+    def __init__(self) -> None:
+        self.stop = asyncio.Event()
+        self.now = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._caught)
+
+    def _caught(self) -> None:
+        if self.stop.is_set():
+            self.now.set()
+        self.stop.set()
+
+
 async def _serve(chosen: settings.Settings) -> errors.MlshipError | None:
     """Serve until a signal; the failure of the one model, when that is why it ended."""
+    # Before the sockets: whoever can connect may also send a signal and expect a clean end.
+    signals = _Signals()
     with _listening():
         listener = listen.unix(chosen.http_socket) if chosen.http_socket else listen.tcp(chosen.host, chosen.port)
     engine = machinery.Machinery.start(chosen.workers)
     try:
-        return await _Server(chosen, engine, listener).run()
+        return await _Server(chosen, engine, listener, signals).run()
     finally:
         listener.close()
         if chosen.http_socket is not None:
@@ -112,7 +131,9 @@ async def _serve(chosen: settings.Settings) -> errors.MlshipError | None:
 class _Server:
     """The parts of one server and the order of their beginning and end."""
 
-    def __init__(self, chosen: settings.Settings, engine: machinery.Machinery, listener: socket.socket) -> None:
+    def __init__(
+        self, chosen: settings.Settings, engine: machinery.Machinery, listener: socket.socket, signals: _Signals
+    ) -> None:
         self._settings = chosen
         self._listener = listener
         counters = metrics.Metrics(self._queues)
@@ -125,10 +146,9 @@ class _Server:
         )
         inference = infer.Inference(self._models, request_timeout=chosen.request_timeout, counters=counters)
         app = rest_api.App(inference, max_body_bytes=chosen.max_body_bytes)
-        self._http = http_server.HttpServer(app, listener, drain_seconds=chosen.drain_seconds)
+        self._http = http_server.HttpServer(app, listener, drain_seconds=chosen.drain_seconds + _LAST_ANSWERS_SECONDS)
         self._grpc = grpc_api.server(grpc_api.Service(inference=inference, max_bytes=chosen.max_body_bytes))
-        self._stop = asyncio.Event()
-        self._now = asyncio.Event()
+        self._signals = signals
 
     def _queues(self) -> list[metrics.Queue]:
         return [(name, queue.waiting, queue.running) for name, queue in self._models.queues()]
@@ -138,15 +158,12 @@ class _Server:
         for source in _discover(self._settings):
             self._models.register(source)
         grpc_at = await self._start_grpc()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._signalled)
         async with aio.tasks(_log_failure) as tasks:
             serving = tasks.start(self._http.run(), name="http")
             await self._http.up.wait()
             LOG.info("listening", extra=logs.fields(http=_address(self._listener), grpc=grpc_at, pid=os.getpid()))
             load = tasks.start(self._load(), name="load")
-            stopping = tasks.start(self._stop.wait(), name="stop")
+            stopping = tasks.start(self._signals.stop.wait(), name="stop")
             await asyncio.wait([load, stopping, serving], return_when=asyncio.FIRST_COMPLETED)
             failure = load.result() if load.done() else None
             if failure is None:
@@ -155,11 +172,6 @@ class _Server:
                 serving.result()
             await self._drain(serving)
             return failure
-
-    def _signalled(self) -> None:
-        if self._stop.is_set():
-            self._now.set()
-        self._stop.set()
 
     async def _load(self) -> errors.MlshipError | None:
         failures = await self._models.load_all()
@@ -208,13 +220,18 @@ class _Server:
         self._models.drain("the server is shutting down")
         async with aio.tasks(_log_failure) as tasks:
             end = tasks.start(self._end(serving), name="end")
-            now = tasks.start(self._now.wait(), name="now")
-            await asyncio.wait([end, now], return_when=asyncio.FIRST_COMPLETED)
+            now = tasks.start(self._signals.now.wait(), name="now")
+            seconds = self._settings.drain_seconds
+            await asyncio.wait([end, now], timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            if not end.done():
+                # Those who still wait get an answer, and the time to receive it.
+                self._models.abandon("the server is shutting down and its drain time is over.")
+                await asyncio.wait([end], timeout=_LAST_ANSWERS_SECONDS)
 
     async def _end(self, serving: asyncio.Task[None]) -> None:
         self._http.stop()
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._grpc.stop(self._settings.drain_seconds))
+            group.create_task(self._grpc.stop(self._settings.drain_seconds + _LAST_ANSWERS_SECONDS))
             group.create_task(_finished(serving))
         await self._models.close()
 

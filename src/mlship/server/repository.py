@@ -336,6 +336,11 @@ class Repository:
         """The server is going away: not ready from now on; requests are still answered."""
         self._draining = why
 
+    def abandon(self, why: str) -> None:
+        """The drain's time is over: end everybody who still waits for a model, with ``NotReady(why)``."""
+        for _, queue in self.queues():
+            queue.abandon(why)
+
     async def close(self) -> None:
         """Unload everything, side by side, what is still being loaded left as it is."""
         async with asyncio.TaskGroup() as group:
