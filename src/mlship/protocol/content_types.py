@@ -125,7 +125,9 @@ def _datetime(element: Any) -> datetime.datetime:
 
 
 def _json(element: Any) -> Any:
-    return fields.parse(element if isinstance(element, bytes) else element.encode())
+    value = fields.parse(element if isinstance(element, bytes) else element.encode())
+    fields.shallow(value, "body")
+    return value
 
 
 _READERS: dict[str, Callable[[Any], Any]] = {"str": _text, "base64": _bytes, "datetime": _datetime, "json": _json}

@@ -22,26 +22,27 @@ OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
 
 def of(tensor: messages.Tensor) -> list[Any]:
     """The elements in row-major order; dates as ISO 8601 text."""
-    data = tensor.data
-    if data.dtype.kind in "Mm":
-        flat: list[Any] = (
-            np.datetime_as_string(data.ravel()).tolist()
-            if data.dtype.kind == "M"
-            else data.ravel().astype(str).tolist()
-        )
-        return flat
-    return data.ravel().tolist()
+    flat = tensor.data.ravel()
+    if flat.dtype.kind == "M":
+        dates: list[Any] = np.datetime_as_string(flat).tolist()
+        return [None if text == "NaT" else text for text in dates]
+    return flat.tolist()
 
 
 def raw(element: Any, output: str) -> bytes:
-    """One element as bytes: text as UTF-8, values that are neither text nor bytes as JSON text."""
+    """One element as bytes: text as UTF-8, values that are neither text nor bytes as JSON text.
+
+    Raises:
+        errors.SpecError: a missing value: the form that was asked for has no place for it, JSON has.
+        errors.ModelError: a value that has no JSON.
+    """
     if isinstance(element, bytes):
         return bytes(element)
     if isinstance(element, str):
         return _utf8(element, output)
     if element is None:
-        what = f"The model's output {output!r} has a missing value, which binary BYTES cannot carry."
-        raise errors.ModelError(what, hint="Ask for this output as JSON, or let the model fill missing values.")
+        what = f"The output {output!r} has a missing value, which binary BYTES cannot carry."
+        raise errors.SpecError(what, hint="Ask for this output as JSON over REST.")
     return dumps(element, output)
 
 
@@ -88,8 +89,6 @@ def _plain(value: Any) -> Any:
         return float(value)
     if isinstance(value, set | frozenset):
         return list(value)
-    if isinstance(value, int | str):  # Integers beyond 64 bits and text with lone surrogates: orjson refused them.
-        raise TypeError(f"{type(value).__name__} out of JSON's range")
     raise TypeError(f"a {type(value).__name__} is not a JSON value")
 
 

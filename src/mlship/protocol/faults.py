@@ -13,6 +13,7 @@ from typing import Any
 from mlship import errors
 
 _SHOWN = 80  # characters of a foreign value quoted in a message
+_COMPARED = 200  # names a word is compared with: the comparison is slow, and who sends thousands needs no hint
 _NAMES = {dict: "an object", list: "an array", str: "a string", bool: "a boolean", int: "an integer", float: "a number"}
 
 
@@ -49,7 +50,7 @@ def quote(value: Any) -> str:
 def nearest(word: str, known: Iterable[str]) -> str:
     """A hint that names the valid word closest to ``word`` and lists the valid ones (at most twenty)."""
     names = list(known)
-    close = difflib.get_close_matches(word[:_SHOWN], names, n=1, cutoff=0.6)
+    close = difflib.get_close_matches(word[:_SHOWN], names[:_COMPARED], n=1, cutoff=0.6)
     if not close:
         close = [name for name in names if name.lower() == word.lower()]
     listed = ", ".join(names[:20]) + (" ..." if len(names) > 20 else "")

@@ -8,7 +8,7 @@ comparison each, so that small requests stay cheap.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -18,6 +18,8 @@ from mlship.protocol import faults, messages
 
 MAX_DIMENSIONS = 32  # NumPy 1's limit; NumPy 2 allows 64
 MAX_ELEMENTS = 2**48  # far above any body; keeps NumPy's own size arithmetic from overflowing
+
+MAX_DEPTH = 64  # of objects and arrays in data that is kept as JSON; orjson writes 254 levels
 
 _DATATYPES = frozenset(messages.NUMPY_OF)
 _SCALARS = frozenset((bool, int, float, str))
@@ -71,6 +73,20 @@ def sequence(value: Any, where: str) -> list[Any]:
     if type(value) is not list:
         raise faults.unexpected(where, "an array", value)
     return value
+
+
+def shallow(value: Any, where: str) -> None:
+    """Refuses JSON nested deeper than ``MAX_DEPTH``: it could be read, but not written again in an answer."""
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        level = [inner for item in level if type(item) in (dict, list) for inner in _inside(item)]
+        if not level:
+            return
+    raise faults.invalid(where, f"expected objects and arrays at most {MAX_DEPTH} levels deep")
+
+
+def _inside(item: Any) -> Iterable[Any]:
+    return item.values() if type(item) is dict else item
 
 
 def name(value: Any, where: str) -> str:

@@ -35,8 +35,8 @@ _DATATYPE_OF = {dtype: name for name, dtype in NUMPY_OF.items()}
 
 
 def datatype_of(dtype: np.dtype[Any]) -> str:
-    """The OIP datatype of a NumPy dtype; strings, bytes and objects are BYTES. Raises KeyError for the others."""
-    if dtype.kind in "OSUT":
+    """The OIP datatype of a NumPy dtype; strings, objects and dates are BYTES. Raises KeyError for the others."""
+    if dtype.kind in "OSUTM":
         return "BYTES"
     return _DATATYPE_OF[dtype.newbyteorder("=")]
 
@@ -92,7 +92,7 @@ class InferResponse:
 class TensorSpec:
     """What a model says of one input or output. A dimension of -1 is free; the first is the batch where there is one.
 
-    An empty ``datatype`` takes numbers as well as strings (a column of which nothing is known): the array comes as sent.
+    An empty ``datatype`` takes numbers as well as strings (a column of which nothing is known): it comes as sent.
     ``content_type`` is MLServer's hint (np, pd, str ...); ``optional`` inputs may be left out.
     """
 

@@ -33,12 +33,15 @@ def tensor(name: str, values: list[Any], where: str) -> messages.Tensor:
     try:
         flat, dims = json_data.flatten(values)
     except json_data.Ragged:
+        fields.shallow(values, where)
         return messages.Tensor(name, "BYTES", objects(values), JSON)
     fields.bounded(dims, where)
     types = set(map(type, flat))
     datatype, data = _typed(flat, types, where)
-    parameters = JSON if datatype == "BYTES" and not types <= _TEXTS and not _is_base64(flat, types) else {}
-    return messages.Tensor(name, datatype, data.reshape(dims), parameters)
+    if datatype != "BYTES" or types <= _TEXTS or _is_base64(flat, types):
+        return messages.Tensor(name, datatype, data.reshape(dims))
+    fields.shallow(flat, where)
+    return messages.Tensor(name, datatype, data.reshape(dims), JSON)
 
 
 def _typed(flat: list[Any], types: set[type], where: str) -> tuple[str, messages.Array]:
