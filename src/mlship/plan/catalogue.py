@@ -46,7 +46,8 @@ def explain(text: str) -> Explanation | None:
     for known in TABLE:
         if found := known.pattern.search(text):
             groups = {name: (value or "")[:_MAX_QUOTE] for name, value in found.groupdict().items()}
-            if module := groups.get("module"):
+            if module := groups.get("module") or groups.get("needed") or groups.get("here"):
+                groups["module"] = module
                 top = module.partition(".")[0]
                 groups["package"] = _PACKAGES.get(module) or _PACKAGES.get(top) or top.replace("_", "-")
             return Explanation(known.name, known.cause.format_map(groups), known.fix.format_map(groups))
@@ -81,7 +82,7 @@ TABLE: tuple[Known, ...] = (
     _known(
         "class of main",
         r"Can't get attribute '?(?P<what>\w+)'? on <module '__mp_main__|Can't get attribute '?(?P<name>\w+)'? on "
-        r"<module '__main__|class .{0,80}__main__",
+        r"<module '__main__|class .{0,80}__main__|was defined in a script or notebook",
         "The model holds a class or function that was defined in the script that trained it.",
         "Move it into a module that both sides can import and save the model again, or save it with cloudpickle.",
     ),
@@ -99,8 +100,9 @@ TABLE: tuple[Known, ...] = (
     ),
     _known(
         "missing package",
-        r"No module named '?(?P<module>[\w.]+)'?",
-        "The Python package {module} is not installed where the replica runs.",
+        r"No module named '?(?P<module>[\w.]+)'?|needs the module '(?P<needed>[\w.]+)', which cannot be imported"
+        r"|the module '(?P<here>[\w.]+)' cannot be imported here",
+        "The Python module {module} cannot be imported where the replica runs.",
         "pip install {package} in the environment that runs mlship; the replica is tried again by itself.",
     ),
     _known(
@@ -152,23 +154,54 @@ TABLE: tuple[Known, ...] = (
     ),
     _known(
         "python syntax",
-        r"(SyntaxError|IndentationError|TabError): (?P<what>.+)",
-        "The custom model's Python file cannot be parsed: {what}.",
+        r"(SyntaxError|IndentationError|TabError): (?P<what>.+?)\.?$|is not valid Python: (?P<which>.+?)\.( |$)",
+        "The custom model's Python file cannot be parsed: {what}{which}.",
         "Correct the file; python -m py_compile FILE shows the place.",
     ),
     # The bytes.
     _known(
         "truncated",
-        r"pickle data was truncated|Ran out of input|unexpected end of (data|file)|EOFError"
+        r"truncated pickle|pickle data was truncated|Ran out of input|unexpected end of (data|file)|EOFError"
         r"|Compressed file ended before",
         "The model file is cut short or empty.",
         "Save or copy it again, completely; then deploy again.",
     ),
     _known(
         "corrupt pickle",
-        r"UnpicklingError|invalid load key|pickle opcode|BadZipFile|File is not a zip file|zlib\.error|BadGzipFile",
+        r"is corrupt: its|starts like a pickle but is none"
+        r"|UnpicklingError|invalid load key|pickle opcode|BadZipFile|File is not a zip file|zlib\.error|BadGzipFile",
         "The model file is damaged, or not of the format it is taken for.",
         "Look what it is (file PATH), save it again, or set modelFormat to what it really is.",
+    ),
+    _known(
+        "unsafe pickle",
+        r"is refused: loading it would call or use (?P<what>.+?), which no model needs",
+        "The file would run code that no model needs ({what}), so it was not loaded.",
+        "If it is yours and right, deploy it with --option trusted=NAME,NAME; else find out who made it.",
+    ),
+    _known(
+        "not a fitted model",
+        r"not of a fitted model|it has no predict\b|which has none of",
+        "The file holds something else than a fitted model.",
+        "Save the fitted estimator or pipeline itself: joblib.dump(model, path).",
+    ),
+    _known(
+        "not served yet",
+        r"recognised, not served yet",
+        "This kind of model is known, and this version does not serve it.",
+        "Export it to ONNX, or wrap it in a Python class with predict.",
+    ),
+    _known(
+        "not a model",
+        r"is no model file that is known here|holds no model file",
+        "The file or folder is not of a kind that is known here.",
+        "Give the model file itself; mlship serve PATH tries it without deploying.",
+    ),
+    _known(
+        "several models",
+        r"holds \d+ (models|files)[:;]",
+        "The folder holds several models, and one is served.",
+        "Name the one file in storageUri.",
     ),
     _known(
         "git lfs pointer",
@@ -277,14 +310,15 @@ TABLE: tuple[Known, ...] = (
     ),
     _known(
         "missing file",
-        r"No such file or directory|FileNotFoundError|does not exist|there is no such file",
+        r"No such file or directory|FileNotFoundError|does not exist|there is no such file"
+        r"|is neither a file nor a folder",
         "A file that is needed is not there.",
         "Check the path in storageUri, or what the model's code opens.",
     ),
     # The server and the model.
     _known(
         "bad arguments",
-        r"unrecognized arguments: (?P<what>.+)|error: argument (?P<which>.+)",
+        r"unrecognized arguments: (?P<what>.+?)\.?( --help.*)?$|error: argument (?P<which>.+)",
         "The server was started with arguments it does not know: {what}{which}.",
         "Correct args of the model or container.",
     ),

@@ -134,23 +134,32 @@ def _replica(one: observed.Replica, now: float) -> Iterator[Cause]:
     if failure is None:
         yield from _without_failure(one, now)
         return
+    ended = one.last_exit
+    what = failure.message if ended is None or failure.message == one.message else f"It {exits.how(ended)}"
     times = f" It was started again {one.restarts} times." if one.restarts > 1 else ""
     due = f" The next start is at {status.timestamp(one.restart_at)}." if one.restart_at is not None else ""
-    yield Cause(subject, one.phase.value, f"{exits.said(one)}.".replace("..", ".") + times + due)
+    yield Cause(subject, one.phase.value, f"{what}.{times}{due}")
+    final = "Mend the model as the line says; a changed file is noticed, another one is deployed as this one was."
     yield _explained(
         "last error line",
         failure.signal or f"exit code {failure.code}",
-        failure.last_line or failure.message,
+        failure.last_line or "It wrote nothing.",
         hint_from=failure.message,
-        otherwise=f"mlship logs {one.id.service.name} shows what it wrote before.",
+        otherwise=final if failure.code == exits.CANNOT_LOAD else f"{_logs(one)} shows what it wrote before.",
     )
+
+
+def _logs(one: observed.Replica) -> str:
+    """The command that shows its output."""
+    service = one.id.service
+    return f"mlship logs {service.name}" + ("" if service.namespace == "default" else f" -n {service.namespace}")
 
 
 def _without_failure(one: observed.Replica, now: float) -> Iterator[Cause]:
     subject = f"replica {one.id}"
     if one.phase is observed.Phase.RUNNING:
         text = one.message or "Its readiness probe fails."
-        yield _explained(subject, "running, not ready", text, otherwise=f"mlship logs {one.id.service.name} says more.")
+        yield _explained(subject, "running, not ready", text, otherwise=f"{_logs(one)} says more.")
     elif one.phase is observed.Phase.STARTING and now - one.since > _SLOW_START:
         text = f"It has been starting since {status.timestamp(one.since)}; its probe says: {one.message or 'nothing'}."
         yield _explained(
@@ -200,7 +209,7 @@ def _with_since(condition: meta.Condition) -> str:
 
 
 def _since(condition: meta.Condition) -> str:
-    return f"(since {condition.since})" if condition.since else ""
+    return f"Since {condition.since}." if condition.since else ""
 
 
 def _text(stored: Mapping[str, Any], *path: str) -> str:

@@ -66,7 +66,7 @@ def said(replica: observed.Replica) -> str:
     if ended is None:
         return replica.message[:_LIMIT]
     if ended.code == CANNOT_LOAD:
-        return ended.last_line[:_LIMIT] or "the model cannot be loaded (exit code 65)"
+        return ended.last_line[:_LIMIT] or how(ended)
     # A start that took too long ends in a signal of our own: what the supervisor says is the reason, not the signal.
     if replica.message.startswith("not ready "):
         return replica.message[:_LIMIT]
@@ -74,16 +74,19 @@ def said(replica: observed.Replica) -> str:
 
 
 def words(ended: observed.Exit) -> str:
-    """``ended with exit code 1: ImportError: ...``, ``ended by SIGKILL (killed, often because memory ran out)``."""
+    """``how`` with the last line behind it: ``ended with exit code 1: ImportError: ...``."""
+    return f"{how(ended)}: {ended.last_line[:_LIMIT]}" if ended.last_line else how(ended)
+
+
+def how(ended: observed.Exit) -> str:
+    """``ended with exit code 1``, ``ended by SIGKILL (killed, often because memory ran out)``."""
     name = signal_of(ended)
     if name:
         meaning = _MEANING.get(name)
-        how = f"ended by {name}" + (f" ({meaning})" if meaning else "")
-    elif ended.code is None:
-        how = "ended, how is not known"
-    else:
-        how = f"ended with exit code {ended.code}"
-    return f"{how}: {ended.last_line[:_LIMIT]}" if ended.last_line else how
+        return f"ended by {name}" + (f" ({meaning})" if meaning else "")
+    if ended.code == CANNOT_LOAD:
+        return f"ended with exit code {CANNOT_LOAD} (the model cannot be loaded)"
+    return "ended, how is not known" if ended.code is None else f"ended with exit code {ended.code}"
 
 
 def signal_of(ended: observed.Exit) -> str:

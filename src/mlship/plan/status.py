@@ -175,7 +175,8 @@ def _replica_trouble(state: Situation) -> tuple[str, str]:
     if silent is not None:
         said = f": {silent.message}" if silent.message else ""
         return "Unready", f"{count}{_name(silent.id, count)} runs but is not ready{_sentence(said)}"
-    rest = "the others are starting." if ready else "they are starting."
+    rest = ("the other is" if state.wanted - ready == 1 else "the others are") if ready else "they are"
+    rest = f"{rest} starting."
     return "Starting", f"{count}{rest}" if count else "The replica is starting."
 
 

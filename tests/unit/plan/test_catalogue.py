@@ -9,6 +9,24 @@ import pytest
 from mlship.plan import catalogue
 
 EXAMPLES: tuple[tuple[str, str], ...] = (
+    ("truncated", "model not loaded: iris.pkl is a truncated pickle: it ends after 300 bytes without the STOP opcode."),
+    ("corrupt pickle", "iris.pkl is corrupt: its gzip data cannot be inflated (incorrect header check)."),
+    (
+        "class of main",
+        "m.pkl needs Doubler, which was defined in a script or notebook (module __main__) and is not in the file.",
+    ),
+    ("missing package", "m.pkl does not load: it needs the module 'churn.steps', which cannot be imported here."),
+    (
+        "missing package",
+        "m.pkl is a pickle of churn.Model and needs X, but the module 'churn' cannot be imported here.",
+    ),
+    ("python syntax", "model.py is not valid Python: invalid syntax (line 3). Correct the line."),
+    ("unsafe pickle", "m.pkl is refused: loading it would call or use os.system, which no model needs."),
+    ("not a fitted model", "m.pkl is a pickle of a dict, not of a fitted model."),
+    ("not served yet", "m.pt is a PyTorch checkpoint: recognised, not served yet."),
+    ("not a model", "README.md is no model file that is known here."),
+    ("several models", "/srv/models holds 2 models: a.pkl, b.pkl."),
+    ("bad arguments", "unrecognized arguments: --model_name=iris. --help lists the flags."),
     ("numpy 2 pickle", "ModuleNotFoundError: No module named 'numpy._core'"),
     (
         "numpy abi",
