@@ -21,6 +21,7 @@ class Reason(enum.StrEnum):
     CONFLICT = "Conflict"
     EXPIRED = "Expired"
     TOO_LARGE = "TooLarge"
+    MEDIA_TYPE = "UnsupportedMediaType"
     UNSUPPORTED = "Unsupported"
     NOT_READY = "NotReady"
     OVERLOADED = "Overloaded"
@@ -49,6 +50,7 @@ _HTTP = {
     Reason.CONFLICT: 409,
     Reason.EXPIRED: 410,
     Reason.TOO_LARGE: 413,
+    Reason.MEDIA_TYPE: 415,
     Reason.UNSUPPORTED: 501,
     Reason.NOT_READY: 503,
     Reason.OVERLOADED: 503,
@@ -67,6 +69,7 @@ _GRPC = {
     Reason.CONFLICT: "ABORTED",
     Reason.EXPIRED: "OUT_OF_RANGE",
     Reason.TOO_LARGE: "RESOURCE_EXHAUSTED",
+    Reason.MEDIA_TYPE: "INVALID_ARGUMENT",
     Reason.UNSUPPORTED: "UNIMPLEMENTED",
     Reason.NOT_READY: "UNAVAILABLE",
     Reason.OVERLOADED: "RESOURCE_EXHAUSTED",

@@ -20,6 +20,7 @@ from mlship.api import load
 from mlship.cli import session
 
 _SUFFIXES = (".yaml", ".yml", ".json")
+_RUNTIMES = ("ServingRuntime", "ClusterServingRuntime")
 
 
 def apply(where: home.Home, *, files: list[str], namespace: str, wait: float, port: str) -> None:
@@ -28,12 +29,11 @@ def apply(where: home.Home, *, files: list[str], namespace: str, wait: float, po
         bodies = read(files, namespace=namespace)
         launch.ensure_running(where, port=port)
         with client.Client(where) as control:
-            _check_all(control, bodies)
-            for body in bodies:
-                applied = control.apply(body)
-                session.out(f"{_title(applied.object)} {applied.outcome}")
-                for notice in applied.notices:
-                    session.tell(f"  note: {notice}")
+            # Services are judged among the runtimes that are stored, so these come first.
+            runtimes = [body for body in bodies if body["kind"] in _RUNTIMES]
+            for batch in (runtimes, [body for body in bodies if body["kind"] not in _RUNTIMES]):
+                _check_all(control, batch)
+                _apply_all(control, batch)
             if wait:
                 _wait(control, bodies, wait)
 
@@ -101,6 +101,14 @@ def _texts(files: Iterable[str]) -> Iterable[tuple[str, str]]:
                 raise errors.SpecError(f"{one} cannot be read: {error.strerror}.") from error
             except UnicodeDecodeError as error:
                 raise errors.SpecError(f"{one} is not a text file in UTF-8: {error.reason}.") from error
+
+
+def _apply_all(control: client.Client, bodies: list[dict[str, Any]]) -> None:
+    for body in bodies:
+        applied = control.apply(body)
+        session.out(f"{_title(applied.object)} {applied.outcome}")
+        for notice in applied.notices:
+            session.tell(f"  note: {notice}")
 
 
 def _check_all(control: client.Client, bodies: list[dict[str, Any]]) -> None:

@@ -14,12 +14,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from mlship import client, errors, home, launch
+from mlship.api import load
 from mlship.cli import endpoint, progress, session
 from mlship.server import find, model, versions
 from mlship.storage import cache, fetch, uri
-
-# Flags of the model server that the annotation of a service hands to its adapter.
-_PLAIN_NAMES = {"model", "artifact", "saved_model", "pipeline", "data"}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -49,6 +47,7 @@ def run(where: home.Home, asked: Asked) -> None:
         if asked.dry_run:
             session.out(session.document(body, form="yaml"))
             return
+        load.parse(body)
         session.tell(f"found    {found(artifact)}")
         _warn_of_versions(artifact)
         launch.ensure_running(where, port=asked.port)

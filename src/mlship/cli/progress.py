@@ -43,6 +43,8 @@ class Line:
 def phase(service: Mapping[str, Any]) -> str:
     """What a service is waiting for, from its status."""
     ready = client.condition(service, "Ready")
+    if ready.get("status") == "True":
+        return "Ready"
     return f"{ready.get('reason') or 'Pending'}: {ready.get('message') or 'waiting for the control plane'}"
 
 

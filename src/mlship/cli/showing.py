@@ -91,7 +91,7 @@ def why(where: home.Home, *, name: str, namespace: str, output: str) -> None:
                 session.out(f"{'   ' * depth}   fix: {cause['hint']}")
         if told["journal"]:
             session.out("\nlately:")
-        for entry in told["journal"][:10]:
+        for entry in told["journal"][-10:]:
             session.out(f"  {_moment(entry)}  {entry.get('summary') or ''}".rstrip())
 
 

@@ -31,6 +31,7 @@ _REASONS = {
     errors.Reason.CONFLICT: ("Conflict", 409),
     errors.Reason.EXPIRED: ("Expired", 410),
     errors.Reason.TOO_LARGE: ("RequestEntityTooLarge", 413),
+    errors.Reason.MEDIA_TYPE: ("UnsupportedMediaType", 415),
     errors.Reason.UNSUPPORTED: ("UnsupportedMediaType", 415),
     errors.Reason.NOT_READY: ("ServiceUnavailable", 503),
     errors.Reason.OVERLOADED: ("TooManyRequests", 429),

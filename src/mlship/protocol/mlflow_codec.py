@@ -47,7 +47,10 @@ def decode_invocations(
 def _media_type(header: str) -> str:
     media, *attributes = (part.strip().lower() for part in header.split(";"))
     if media not in ("", _JSON, _CSV):
-        raise faults.invalid("header Content-Type", f"expected {_JSON} or {_CSV}, got {faults.quote(header)}")
+        raise errors.SpecError(
+            f"header Content-Type: expected {_JSON} or {_CSV}, got {faults.quote(header)}.",
+            reason=errors.Reason.MEDIA_TYPE,
+        )
     for attribute in filter(None, attributes):
         key, _, value = attribute.partition("=")
         if key == "charset" and value.strip('"') not in ("utf-8", "utf8", "us-ascii"):

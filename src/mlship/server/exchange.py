@@ -167,7 +167,7 @@ def _inflated(body: bytes, window: int, limit: int) -> bytes:
     try:
         data = inflater.decompress(body, limit + 1)
     except zlib.error as error:
-        raise errors.SpecError(f"the compressed body cannot be inflated: {error}.") from error
+        raise errors.SpecError(f"the body is not what its Content-Encoding says, gzip or deflate: {error}.") from error
     if len(data) > limit:
         raise too_large(len(data), limit)
     if not inflater.eof or inflater.unused_data:

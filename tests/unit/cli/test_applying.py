@@ -1,0 +1,52 @@
+import io
+
+import pytest
+
+from mlship import errors
+from mlship.cli import applying
+
+GOOD = """apiVersion: serving.kserve.io/v1beta1
+kind: InferenceService
+metadata: {name: iris}
+spec: {predictor: {model: {modelFormat: {name: sklearn}, storageUri: file:///m}}}
+"""
+
+
+def test_a_folder_is_its_documents_in_the_order_of_names(tmp_path):
+    (tmp_path / "b.yaml").write_text(GOOD.replace("iris", "second"))
+    (tmp_path / "a.yml").write_text(GOOD + "---\n" + GOOD.replace("iris", "first-too"))
+    (tmp_path / "notes.txt").write_text("not YAML: [")
+    names = [body["metadata"]["name"] for body in applying.read([str(tmp_path)], namespace="team")]
+    assert names == ["iris", "first-too", "second"]
+
+
+def test_the_namespace_is_given_to_those_without_one(monkeypatch):
+    text = GOOD + "---\n" + GOOD.replace("{name: iris}", "{name: iris, namespace: own}")
+    monkeypatch.setattr("sys.stdin", io.StringIO(text))
+    bodies = applying.read(["-"], namespace="team")
+    assert [body["metadata"]["namespace"] for body in bodies] == ["team", "own"]
+
+
+def test_the_problems_of_all_files_are_told_at_once(tmp_path):
+    for name in ("a.yaml", "b.yaml"):
+        (tmp_path / name).write_text(GOOD.replace("storageUri", "storageUrl"))
+    with pytest.raises(errors.SpecError) as raised:
+        applying.read([str(tmp_path)], namespace="default")
+    text = str(raised.value)
+    assert "2 problems; nothing was applied" in text
+    assert "a.yaml:4" in text
+    assert "b.yaml:4" in text
+    assert "did you mean storageUri?" in text
+
+
+@pytest.mark.parametrize(
+    ("make", "words"), [("empty", "holds no .yaml"), ("gone", "cannot be read"), ("bytes", "UTF-8")]
+)
+def test_files_that_cannot_be_read(tmp_path, make, words):
+    path = tmp_path / "x.yaml"
+    if make == "empty":
+        path = tmp_path
+    elif make == "bytes":
+        path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(errors.SpecError, match=words):
+        applying.read([str(path)], namespace="default")
