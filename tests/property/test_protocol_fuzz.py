@@ -17,6 +17,9 @@ from hypothesis import strategies as st
 from mlship import errors
 from mlship.protocol import grpc_codec, json_codec, messages, mlflow_codec, oip, v1_codec
 
+# A busy machine is no failure.
+CALM = hypothesis.settings(deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+
 WORDS = [
     *("inputs", "outputs", "parameters", "id", "name", "shape", "datatype", "data", "instances", "columns", "params"),
     *("binary_data_size", "binary_data", "binary_data_output", "content_type", "dataframe_split", "index", "b64", "x"),
@@ -89,7 +92,7 @@ def survives(decode: Callable[[], messages.InferRequest]) -> bool:
     try:
         request = decode()
     except errors.SpecError as error:
-        assert error.reason is errors.Reason.INVALID
+        assert 400 <= error.reason.http_status < 500
         assert len(str(error)) < 1000
         assert json_codec.encode_error(error.message, hint=error.hint)
         return False
@@ -115,19 +118,20 @@ def test_the_seeds_are_valid() -> None:
     assert everywhere(CSV)
 
 
+@hypothesis.settings(CALM)
 @hypothesis.given(body=st.binary(max_size=200), length=st.none() | st.integers(-1, 220))
 def test_arbitrary_bytes(body: bytes, length: int | None) -> None:
     everywhere(body, length)
 
 
-@hypothesis.settings(max_examples=300)
+@hypothesis.settings(CALM, max_examples=300)
 @hypothesis.given(payload=JSON, tail=st.none() | st.binary(max_size=30))
 def test_arbitrary_json(payload: Any, tail: bytes | None) -> None:
     text = orjson.dumps(payload)
     everywhere(text + (tail or b""), None if tail is None else len(text))
 
 
-@hypothesis.settings(max_examples=300)
+@hypothesis.settings(CALM, max_examples=300)
 @hypothesis.given(content_type=st.text(max_size=40), body=st.text(max_size=60))
 def test_arbitrary_text_as_a_table(content_type: str, body: str) -> None:
     raw = body.encode()
@@ -152,7 +156,7 @@ def replaced(payload: Any, chance: random.Random, value: Any) -> Any:
     return changed
 
 
-@hypothesis.settings(max_examples=1000)
+@hypothesis.settings(CALM, max_examples=1000)
 @hypothesis.given(
     payload=st.sampled_from(VALID),
     seed=st.integers(0, 2**32),
@@ -169,7 +173,7 @@ def test_valid_bodies_with_places_changed(payload: Any, seed: int, value: Any, t
     everywhere(text + tail, len(text))
 
 
-@hypothesis.settings(max_examples=500)
+@hypothesis.settings(CALM, max_examples=500)
 @hypothesis.given(
     body=st.sampled_from([*map(orjson.dumps, VALID), CSV]),
     cuts=st.lists(st.tuples(st.integers(0, 400), st.integers(0, 3), st.binary(max_size=3)), min_size=1, max_size=3),
@@ -193,7 +197,7 @@ def messages_to_break() -> list[bytes]:
     return [typed.SerializeToString(), raw.SerializeToString()]
 
 
-@hypothesis.settings(max_examples=1000)
+@hypothesis.settings(CALM, max_examples=1000)
 @hypothesis.given(
     raw=st.one_of(st.binary(max_size=100), st.sampled_from(messages_to_break())),
     cuts=st.lists(st.tuples(st.integers(0, 200), st.integers(0, 2), st.binary(max_size=2)), max_size=3),
@@ -210,7 +214,8 @@ def test_messages_with_bytes_changed(raw: bytes, cuts: list[tuple[int, int, byte
 
 
 @pytest.mark.slow
-@hypothesis.settings(max_examples=20_000, deadline=None)
+@pytest.mark.timeout(900)
+@hypothesis.settings(CALM, max_examples=20_000)
 @hypothesis.given(payload=st.sampled_from(VALID), seed=st.integers(0, 2**32), value=JSON, times=st.integers(1, 4))
 def test_twenty_thousand_changed_bodies(payload: Any, seed: int, value: Any, times: int) -> None:
     chance = random.Random(seed)

@@ -13,6 +13,9 @@ from hypothesis import strategies as st
 
 from mlship.protocol import binary, elements, grpc_codec, json_codec, messages, oip, v1_codec
 
+# A busy machine is no failure.
+CALM = hypothesis.settings(deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+
 SHAPES = arrays.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=5)
 NAMES = st.text(min_size=1, max_size=8)
 SCALARS = st.one_of(
@@ -66,6 +69,7 @@ def stated(tensor: messages.Tensor, **extra: Any) -> dict[str, Any]:
     }
 
 
+@hypothesis.settings(CALM)
 @hypothesis.given(sent=distinct(text=True, finite=True), nested=st.booleans())
 def test_json_requests(sent: list[messages.Tensor], nested: bool) -> None:
     inputs = []
@@ -77,6 +81,7 @@ def test_json_requests(sent: list[messages.Tensor], nested: bool) -> None:
         same(one, other)
 
 
+@hypothesis.settings(CALM)
 @hypothesis.given(sent=distinct())
 def test_binary_requests(sent: list[messages.Tensor]) -> None:
     raws = [binary.encode(tensor) for tensor in sent]
@@ -87,6 +92,7 @@ def test_binary_requests(sent: list[messages.Tensor]) -> None:
         same(one, other)
 
 
+@hypothesis.settings(CALM)
 @hypothesis.given(sent=distinct(text=True, finite=True), wanted=st.booleans())
 def test_rest_responses_read_as_requests_are_the_same(sent: list[messages.Tensor], wanted: bool) -> None:
     response = messages.InferResponse("m", outputs=tuple(sent))
@@ -107,6 +113,7 @@ def encoded(data: messages.Array) -> messages.Array:
     return result.reshape(data.shape)
 
 
+@hypothesis.settings(CALM)
 @hypothesis.given(sent=distinct(), typed=st.booleans())
 def test_grpc_requests(sent: list[messages.Tensor], typed: bool) -> None:
     hypothesis.assume(not typed or all(tensor.datatype != "FP16" for tensor in sent))
@@ -124,6 +131,7 @@ def test_grpc_requests(sent: list[messages.Tensor], typed: bool) -> None:
         same(one, other)
 
 
+@hypothesis.settings(CALM)
 @hypothesis.given(sent=distinct())
 def test_grpc_responses_read_as_requests_are_the_same(sent: list[messages.Tensor]) -> None:
     made = grpc_codec.encode_infer(messages.InferResponse("m", outputs=tuple(sent)), messages.InferRequest("m"))
@@ -134,6 +142,7 @@ def test_grpc_responses_read_as_requests_are_the_same(sent: list[messages.Tensor
         same(one, other)
 
 
+@hypothesis.settings(CALM)
 @hypothesis.given(
     data=st.one_of(
         arrays.arrays(np.int64, arrays.array_shapes(max_dims=3, max_side=4)),

@@ -94,6 +94,7 @@ def _tensor(item: Any, raw: bytes | None, where: str) -> messages.Tensor:
         raise faults.unexpected(f"{where}.shape", "dimensions of at least 0", min(shape))
     fields.bounded(shape, f"{where}.shape")
     parameters = _parameters(item.parameters, f"{where}.parameters")
+    parameters.pop("binary_data_size", None)  # KServe's client leaves it there from REST; raw bytes know their size.
     if raw is None:
         data = _typed(item.contents, datatype=datatype, shape=shape, where=f"{where}.contents")
     else:

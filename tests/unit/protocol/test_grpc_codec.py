@@ -75,6 +75,11 @@ def test_an_empty_tensor_needs_no_contents() -> None:
     assert found.shape == (0, 4)
 
 
+def test_a_size_left_over_from_rest_is_consumed() -> None:
+    made = tensor("INT8", [1]) | {"parameters": {"binary_data_size": parameter(int64_param=1)}}
+    assert grpc_codec.decode_infer(request(made, raw=[b"\x07"])).inputs[0].parameters == {}
+
+
 def test_content_types_are_applied() -> None:
     made = tensor("BYTES", [1], bytes_contents=[b"a"]) | {"parameters": {"content_type": parameter(string_param="str")}}
     assert grpc_codec.decode_infer(request(made)).inputs[0].data.tolist() == ["a"]

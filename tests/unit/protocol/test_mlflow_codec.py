@@ -39,6 +39,19 @@ def test_four_shapes_of_json(payload: Any, expected: dict[str, list[Any]]) -> No
     assert plain(decode(payload)) == expected
 
 
+def test_the_word_nan_is_null_outside_of_strings() -> None:
+    found = plain(decode(b'{"dataframe_records": [{"a": 1.5, "b\\"": "NaN x"}, {"a": NaN, "b\\"": "y"}]}'))
+    assert found['b"'] == ["NaN x", "y"]
+    assert found["a"][0] == 1.5
+    assert np.isnan(found["a"][1])
+
+
+@pytest.mark.parametrize("body", [b'{"inputs": [NaNa]}', b'{"inputs": "NaN', b'{"inputs": [NaN', b"NaN"])
+def test_nan_does_not_mend_what_else_is_broken(body: bytes) -> None:
+    with pytest.raises(errors.SpecError):
+        decode(body)
+
+
 def test_params_become_parameters() -> None:
     request = decode({"inputs": [[1]], "params": {"temperature": 0.5, "none": None}})
     assert (request.parameters, request.model_name, request.model_version) == ({"temperature": 0.5}, "m", "1")

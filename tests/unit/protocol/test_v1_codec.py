@@ -47,6 +47,10 @@ def test_inputs_is_the_column_form() -> None:
     assert decode({"inputs": [[1.5]]}).inputs[0].name == ""
 
 
+def test_outputs_may_be_named() -> None:
+    assert [output.name for output in decode({"instances": [1], "outputs": ["a", "b"]}).outputs] == ["a", "b"]
+
+
 def test_a_structured_cloud_event_is_opened() -> None:
     event = {"specversion": "1.0", "id": "1", "source": "s", "type": "t"}
     data = {"instances": [[1.0]]}
@@ -69,6 +73,9 @@ def test_a_structured_cloud_event_is_opened() -> None:
         ({"inputs": 3}, "inputs: expected an array"),
         ({"instances": [1], "signature_name": "other"}, "expected 'serving_default'"),
         ({"instances": [1], "parameters": {"a": []}}, "parameters.a: expected a string"),
+        ({"instances": [1], "outputs": "a"}, "outputs: expected an array"),
+        ({"instances": [1], "outputs": [{"name": "a"}]}, "outputs[0]: expected a non-empty string"),
+        ({"instances": [1], "outputs": ["a", "a"]}, "'a' is there twice"),
         ({"specversion": "1.0"}, "data: expected an object, got nothing"),
         ({"specversion": "1.0", "data": [1]}, "data: expected an object"),
         ({"specversion": "1.0", "data_base64": "!"}, "data_base64: expected base64"),
