@@ -6,6 +6,7 @@ Run it with ``make demo``. It uses nothing that a user does not have: scikit-lea
 import json
 import os
 import pathlib
+import shlex
 import shutil
 import subprocess
 import sys
@@ -26,7 +27,8 @@ def say(text: str) -> None:
 
 
 def mlship(*arguments: str, capture: bool = False) -> str:
-    print(f"$ mlship {' '.join(arguments)}", flush=True)
+    shown = shlex.join(arguments)
+    print(f"$ mlship {shown if len(shown) < 160 else shown[:130] + ' ...'}", flush=True)
     program = shutil.which("mlship", path=str(pathlib.Path(sys.executable).parent)) or "mlship"
     done = subprocess.run([program, *arguments], check=False, text=True, stdout=subprocess.PIPE if capture else None)
     if done.returncode:
