@@ -13,7 +13,9 @@ from mlship.api import problems
 
 HIDDEN = "(hidden)"
 
+# Everything below these; a scalar written in their place by mistake counts, too.
 _SECRET_KEYS = frozenset({"data", "stringData", "parameters", "binaryData"})
+_SECRET_LISTS = frozenset({"args", "command"})
 _SECRET_NAME = re.compile(r"(?i)(token|passw|secret|credential|api[-_]?key|access[-_]?key|private|auth)")
 _FLAG = re.compile(r"(--?[\w.-]+)(=|\s+)(.*)", re.DOTALL)
 
@@ -28,11 +30,9 @@ def is_secret(path: problems.Path) -> bool:
     keys = [part for part in path if isinstance(part, str)]
     if not keys:
         return False
-    if keys[-1] == "value" and "env" in keys:
+    if "env" in keys and keys[-1] in ("env", "value"):
         return True
-    if _SECRET_KEYS.intersection(keys[:-1]):
-        return True
-    if keys[-1] in ("args", "command") and isinstance(path[-1], int):
+    if _SECRET_KEYS.intersection(keys) or keys[-1] in _SECRET_LISTS:
         return True
     return len(keys) > 1 and keys[-2] in ("annotations", "labels") and secret_name(keys[-1])
 

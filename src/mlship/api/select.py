@@ -17,6 +17,11 @@ from mlship.api import problems, runtime, service
 _PROTOCOL_RANK = {"v1": 1, "v2": 2, "grpc-v1": 3, "grpc-v2": 4}
 _DEFAULT_PROTOCOLS = ("v1",)
 _SHOWN = 12
+# KServe's formats that no runtime of ours serves: real names, so nothing else was meant.
+_FOREIGN_FORMATS = frozenset(
+    {"tensorflow", "pytorch", "triton", "huggingface", "vLLM", "pmml", "paddle", "mlflow"}
+    | {"tensorrt", "openvino", "autogluon"}
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -152,7 +157,8 @@ def _advice(effective: service.Effective, known: Iterable[runtime.Runtime]) -> s
     formats = sorted({one.name for found in known for one in found.spec.supported_model_formats or ()})
     if effective.model_format in formats:
         return ""
-    if close := problems.nearest(effective.model_format, formats):
+    close = problems.nearest(effective.model_format, formats)
+    if close and effective.model_format not in _FOREIGN_FORMATS:
         return f"Did you mean {close}?"
     if not formats:
         return ""
