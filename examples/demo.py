@@ -45,7 +45,8 @@ def main() -> None:
     model = make_pipeline(StandardScaler(), RandomForestClassifier(50, random_state=0)).fit(train_x, train_y)
     path = home / f"{NAME}.joblib"
     joblib.dump(model, path)
-    print(f"RandomForestClassifier on {len(train_x)} patients, accuracy {model.score(test_x, test_y):.3f}, saved to {path}")
+    accuracy = model.score(test_x, test_y)
+    print(f"RandomForestClassifier on {len(train_x)} patients, accuracy {accuracy:.3f}, saved to {path}")
 
     say("2. Deploy the file")
     began = time.monotonic()
