@@ -22,6 +22,10 @@ QUANTITY = re.compile(
     r"(?P<suffix>[KMGTPE]i|[numkMGTPE]|[eE][+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+))?"
 )
 
+# Longer numbers and larger exponents mean nothing, and computing with them takes for ever.
+MAX_QUANTITY = 64
+MAX_EXPONENT = 30
+
 
 class Spec(pydantic.BaseModel):
     """Base of every part of an object: immutable, camelCase outside, unknown fields refused."""
@@ -54,9 +58,15 @@ def _quantity(value: object) -> object:
     if isinstance(value, float):
         raise pydantic_core.PydanticCustomError("quantity_float", "expected a whole number or a string")
     _int_or_string(value)
-    if isinstance(value, str) and not QUANTITY.fullmatch(value):
+    text = str(value)[: MAX_QUANTITY + 1]
+    match = QUANTITY.fullmatch(text)
+    if match is None or len(text) > MAX_QUANTITY or _exponent(match["suffix"]) > MAX_EXPONENT:
         raise pydantic_core.PydanticCustomError("quantity_form", "is not a Kubernetes quantity")
     return value
+
+
+def _exponent(suffix: str | None) -> float:
+    return abs(float(suffix[1:])) if suffix and len(suffix) > 1 and suffix[0] in "eE" and suffix[1] != "i" else 0.0
 
 
 Str = Annotated[str, pydantic.Strict()]

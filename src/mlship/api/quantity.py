@@ -29,7 +29,6 @@ _FACTOR = {
     "Pi": decimal.Decimal(2) ** 50,
     "Ei": decimal.Decimal(2) ** 60,
 }
-_MAX_EXPONENT = 30
 
 
 def number(quantity: int | str) -> decimal.Decimal:
@@ -43,7 +42,7 @@ def number(quantity: int | str) -> decimal.Decimal:
     if suffix in _FACTOR:
         return decimal.Decimal(match["number"]) * _FACTOR[suffix]
     exponent = decimal.Decimal(suffix[1:])
-    if abs(exponent) > _MAX_EXPONENT:
+    if abs(exponent) > fields.MAX_EXPONENT:
         raise errors.SpecError(f"The quantity {str(quantity)[:40]!r} is out of range.")
     return decimal.Decimal(match["number"]) * decimal.Decimal(10) ** exponent
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -199,7 +200,7 @@ def _fix(kind: str, path: Path, item: pydantic_core.ErrorDetails) -> str:
     """What to write instead. ``load`` knows the text of the document and improves on it."""
     value = item["input"]
     hidden = redact.is_secret(path)
-    if kind == "quantity_float" and isinstance(value, float):
+    if kind == "quantity_float" and isinstance(value, float) and math.isfinite(value):
         milli = round(value * 1000)
         return f'write "{value}" or {milli}m' if path[-1] == "cpu" else f'write "{value}" in quotes'
     if kind == "string_type" and isinstance(value, bool | int | float):
