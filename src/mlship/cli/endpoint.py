@@ -76,7 +76,16 @@ def introduce(base: str, service: Mapping[str, Any]) -> None:
     url = f"{_shown(base, service)}{model}/infer"
     session.out(f"  curl -s {url} -H 'Content-Type: application/json' -d {shlex.quote(data)}")
     where = "" if namespace == "default" else f" -n {namespace}"
-    session.out(f"  mlship predict {name}{where} --data {shlex.quote(data)}")
+    session.out(f"  mlship predict {name}{where} --data {shlex.quote(_rows(example) or data)}")
+
+
+def _rows(example: Mapping[str, Any]) -> str:
+    """The example as rows, the shortest form, where the model takes one matrix or one column; else nothing."""
+    inputs = example["inputs"]
+    if len(inputs) != 1 or inputs[0]["shape"][:1] != [1] or len(inputs[0]["shape"]) > 2:
+        return ""
+    row = inputs[0]["data"]
+    return json.dumps([row] if len(inputs[0]["shape"]) == 2 else row, separators=(",", ":"))
 
 
 def _shown(base: str, service: Mapping[str, Any]) -> str:
