@@ -20,10 +20,11 @@ _NUMBER_KINDS = "biuf"
 _MAX_SHOWN = 40
 
 
-def cast(data: messages.Array, *, to: str, where: str) -> messages.Array:
+def cast(data: messages.Array, *, to: str, where: str, missing: bool = False) -> messages.Array:
     """``data`` as the OIP datatype ``to``; an empty ``to`` takes it as it is.
 
     Args:
+        missing: strings may be None; so they may in a table's column, not in a tensor.
         where: the head of the message, such as ``input "x" of model "iris"``.
 
     Raises:
@@ -32,7 +33,7 @@ def cast(data: messages.Array, *, to: str, where: str) -> messages.Array:
     if not to:
         return data
     if to == "BYTES":
-        return _to_strings(data, where)
+        return _to_strings(data, where, missing=missing)
     target = messages.NUMPY_OF[to]
     if data.dtype == target:
         return data
@@ -64,13 +65,14 @@ def _kind_of(value: object) -> str:
     return "null" if value is None else f"values of type {type(value).__name__}"
 
 
-def _to_strings(data: messages.Array, where: str) -> messages.Array:
+def _to_strings(data: messages.Array, where: str, *, missing: bool) -> messages.Array:
     if data.dtype.kind in "USO":
         flat = data.astype(object)
-        wrong = next((value for value in flat.ravel() if not isinstance(value, str | bytes | None)), None)
-        if wrong is None:
+        allowed = (str, bytes, type(None)) if missing else (str, bytes)
+        wrong = [value for value in flat.ravel().tolist() if not isinstance(value, allowed)]
+        if not wrong:
             return flat
-        shown = f"{_kind_of(wrong)} such as {_shown(wrong)}"
+        shown = "null" if wrong[0] is None else f"{_kind_of(wrong[0])} such as {_shown(wrong[0])}"
     else:
         shown = _named(data.dtype)
     raise errors.SpecError(f"{where}: expected BYTES (strings), got {shown}.", hint="Write the values in quotes.")

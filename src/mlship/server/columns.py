@@ -58,7 +58,7 @@ def _fit_matrix(
 ) -> messages.Array:
     if data.ndim == 2 and data.shape[1] != len(signature.columns):
         raise _wrong_width(data, spec.name, signature, label=label)
-    return fitting.fit(data, spec, label=label)
+    return fitting.fit(data, spec, label=label, missing=True)
 
 
 def _split(data: messages.Array, signature: messages.Signature, *, label: str) -> dict[str, messages.Array]:
@@ -66,7 +66,7 @@ def _split(data: messages.Array, signature: messages.Signature, *, label: str) -
         raise _wrong_width(data, "", signature, label=label)
     specs = _column_specs(signature, None)
     return {
-        name: fitting.fit(data[:, position], specs[name], label=label)
+        name: fitting.fit(data[:, position], specs[name], label=label, missing=True)
         for position, name in enumerate(signature.columns)
     }
 
@@ -94,7 +94,11 @@ def _columns(
         raise errors.SpecError(
             f"{label}: expected {refusals.listed(known, 'column')}, got none named {refusals.quoted(missing)}."
         )
-    arrays = {name: fitting.fit(tensors[name].data, specs[name], label=label) for name in known if name in tensors}
+    arrays = {
+        name: fitting.fit(tensors[name].data, specs[name], label=label, missing=True)
+        for name in known
+        if name in tensors
+    }
     _check_lengths(arrays, label=label)
     return arrays
 

@@ -9,10 +9,13 @@ from mlship.protocol import messages
 from mlship.server import casts
 
 
-def fit(data: messages.Array, spec: messages.TensorSpec, *, label: str) -> messages.Array:
+def fit(data: messages.Array, spec: messages.TensorSpec, *, label: str, missing: bool = False) -> messages.Array:
     """``data`` in the datatype of ``spec``, its shape checked.
 
     A column vector [n,1] is taken for [n] and the other way round: both are ways to write one column.
+
+    Args:
+        missing: as in ``casts.cast``.
 
     Raises:
         SpecError: with expected and got.
@@ -23,7 +26,7 @@ def fit(data: messages.Array, spec: messages.TensorSpec, *, label: str) -> messa
         raise errors.SpecError(
             f"{where}: expected shape {shape(spec.shape)}, got {shape(data.shape)}.", hint=_hint(data.shape, spec.shape)
         )
-    return casts.cast(shaped, to=spec.datatype, where=where)
+    return casts.cast(shaped, to=spec.datatype, where=where, missing=missing)
 
 
 def shape(dimensions: Sequence[int]) -> str:

@@ -67,7 +67,10 @@ def test_a_cast_that_would_change_a_value_says_expected_and_got(
 
 def test_missing_values_are_nan_where_there_is_one() -> None:
     np.testing.assert_array_equal(cast([[1, None]], "FP32", object), np.asarray([[1, np.nan]], dtype="float32"))
-    assert cast(["a", None], "BYTES", object).tolist() == ["a", None]
+    strings = np.asarray(["a", None], dtype=object)
+    assert casts.cast(strings, to="BYTES", where="", missing=True).tolist() == ["a", None]
+    with pytest.raises(errors.SpecError, match="got null"):
+        casts.cast(strings, to="BYTES", where="")
 
 
 def test_an_input_of_any_datatype_takes_the_array_as_sent() -> None:
