@@ -31,6 +31,7 @@ from sklearn.preprocessing import StandardScaler
 
 from mlship.api import load
 from mlship.cli import main
+from mlship.plan import catalogue
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("e2e"), pytest.mark.timeout(180)]
 
@@ -282,6 +283,14 @@ def test_every_command_and_every_option_is_documented():
             for written in [parameter.name] if argument else parameter.opts:
                 assert f"`{written}`" in sections[name], f"docs/commands.md says nothing of {written} of mlship {name}"
         assert "```console\n$ " in sections[name], f"docs/commands.md shows no example of mlship {name}"
+
+
+def test_every_known_failure_is_on_the_page(golden):
+    page = ROOT / "docs" / "troubleshooting.md"
+    head, made, rest = re.split(r"(<!-- Made from .*? -->\n)", page.read_text())
+    rows = [f"| {known.cause} | {known.fix} |" for known in catalogue.TABLE]
+    table = "\n".join(["| cause | fix |", "|---|---|", *rows])
+    golden(page, f"{head}{made}\n{table}\n\n<!-- end -->{rest.partition('<!-- end -->')[2]}")
 
 
 def test_every_metric_of_the_documentation_exists():

@@ -1,7 +1,7 @@
 """``mlship predict``: rows in, predictions out, over the same URL as every other client.
 
 JSON rows (a list, or {"instances": ...}) go to V1's ``:predict``; {"inputs": [...]} with named tensors goes to V2's
-``infer``; a CSV goes to ``/invocations``. ``--want`` asks for outputs by name, which V2 and rows both can.
+``infer``; a CSV goes to ``/invocations``. ``--want`` asks for outputs by name, which V2 and rows can and a CSV cannot.
 """
 
 from __future__ import annotations
@@ -52,6 +52,11 @@ def compose(question: Question) -> Call:
     """The request a command line means. Raises SpecError when its data cannot be read."""
     text, suffix = _read(question)
     if suffix == ".csv":
+        if question.wanted:
+            raise errors.SpecError(
+                "--want does not go with a CSV file: /invocations gives the model's default outputs.",
+                hint="Send the rows as JSON.",
+            )
         return Call("/invocations", text.encode(), "text/csv")
     try:
         body = json.loads(text)

@@ -63,3 +63,10 @@ def test_answers_for_people_are_one_prediction_a_line():
     outputs = {"outputs": [{"name": "predict", "datatype": "INT64", "shape": [1], "data": [0]}]}
     assert asking.show(outputs, form="text") == "predict INT64 [1]: [0]"
     assert json.loads(asking.show({"predictions": [1]}, form="json")) == {"predictions": [1]}
+
+
+def test_a_csv_cannot_ask_for_outputs(tmp_path):
+    path = tmp_path / "rows.csv"
+    path.write_text("a,b\n1,2\n")
+    with pytest.raises(errors.SpecError, match="--want does not go with a CSV"):
+        composed(file=path, wanted=("predict_proba",))
