@@ -23,6 +23,7 @@ import httpx
 import joblib
 import numpy as np
 import pandas as pd
+import psutil
 
 import models
 from mlship import client, home, launch
@@ -206,8 +207,9 @@ class Gateway:
     def __init__(self, where: home.Home, found: Models) -> None:
         self._home = where
         self._found = found
-        gateway = launch.ensure_running(where, port="auto")["gateway"]
-        self._address = f"localhost:{gateway['port']}"
+        status = launch.ensure_running(where, port="auto")
+        self.process = psutil.Process(status["pid"])
+        self._address = f"localhost:{status['gateway']['port']}"
 
     @property
     def place(self) -> Place:
@@ -247,7 +249,10 @@ def gateway(found: Models) -> Iterator[Gateway]:
     # Not pytest's own folder, whose path may be too long for sockets.
     with tempfile.TemporaryDirectory(prefix="mlship-") as root:
         where = home.Home(pathlib.Path(root) / "home")
+        running = Gateway(where, found)
         try:
-            yield Gateway(where, found)
+            yield running
         finally:
             launch.stop(where, replicas=True, deadline=_DEADLINE)
+            # It gives its lock back a moment before it has ended.
+            running.process.wait(_DEADLINE)

@@ -13,7 +13,7 @@ import pytest
 
 CLIENTS = pathlib.Path(__file__).parent / "clients"
 EVERYWHERE = ("triton_http", "triton_grpc", "kserve_sdk", "mlflow_scoring")
-# While a gateway has one service comes before it has several.
+# ``alone`` is the gateway while it has one service.
 PLACES = {"serve": EVERYWHERE, "alone": ("default_service",), "gateway": ("gateway_routes", *EVERYWHERE)}
 
 pytestmark = [pytest.mark.clients, pytest.mark.xdist_group("clients")]

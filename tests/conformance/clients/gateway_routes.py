@@ -94,6 +94,14 @@ def check_server_calls_at_the_root_say_where(place):
     assert error.status() == "404"
 
 
+def check_health_at_the_root_is_json(place):
+    for path, body in (("/v2/health/live", {"live": True}), ("/v2/health/ready", {"ready": True})):
+        response = requests.get(f"http://{place.http}{path}", timeout=10)
+        assert response.status_code == 200, response.text
+        assert response.headers["content-type"] == "application/json", response.headers
+        assert response.json() == body
+
+
 def check_unknown_namespace(place):
     response = requests.get(f"http://{place.http}/serving/nowhere/iris/v2", timeout=10)
     assert response.status_code == 404

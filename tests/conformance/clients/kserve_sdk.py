@@ -87,6 +87,10 @@ def check_v1_live_and_ready(place):
     assert _rest(lambda client: client.is_model_ready(_url(place.http), "iris"), "v1") is True
 
 
+def check_v1_live_at_the_root(place):
+    assert _rest(lambda client: client.is_server_live(_url(place.http)), "v1") is True
+
+
 def check_v1_unknown_model(place):
     call = functools.partial(
         _rest, lambda client: client.infer(_url(place.http), {"instances": [[1]]}, model_name="nobody"), "v1"
