@@ -75,6 +75,7 @@ class HttpServer:
     def __init__(self, app: rest_api.App, listener: socket.socket, *, drain_seconds: float) -> None:
         config = uvicorn.Config(
             app,
+            interface="asgi3",
             http=Protocol,
             ws="none",
             lifespan="off",

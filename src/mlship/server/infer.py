@@ -59,17 +59,11 @@ class Inference:
         bound = time.perf_counter_ns()
         try:
             answer = await self._submit(served, call, deadline)
-            outputs = _outputs(answer.result, served)
+            packing = time.perf_counter_ns()
+            response = _response(request, answer.result, served)
         except BaseException:
             served.statistics.failed(time.perf_counter_ns() - begun)
             raise
-        packing = time.perf_counter_ns()
-        response = messages.InferResponse(
-            model_name=served.source.name,
-            model_version=served.source.version,
-            id=request.id,
-            outputs=tuple(_tensor(name, array, served) for name, array in outputs.items()),
-        )
         rows = binding.rows(inputs, served.signature)
         ended = time.perf_counter_ns()
         self.metrics.inferred(served.source.name, seconds=answer.result.nanoseconds / 1e9, rows=rows)
@@ -101,6 +95,17 @@ def _earlier(deadline: float, request: messages.InferRequest) -> float:
     if not timeout:
         return deadline
     return min(deadline, asyncio.get_running_loop().time() + timeout / 1e6)
+
+
+def _response(
+    request: messages.InferRequest, result: worker.Result, served: repository.Served
+) -> messages.InferResponse:
+    return messages.InferResponse(
+        model_name=served.source.name,
+        model_version=served.source.version,
+        id=request.id,
+        outputs=tuple(_tensor(name, array, served) for name, array in _outputs(result, served).items()),
+    )
 
 
 def _outputs(result: worker.Result, served: repository.Served) -> Mapping[str, messages.Array]:
