@@ -16,7 +16,7 @@ from typing import Any
 import typer
 
 from mlship import client, errors, home, launch
-from mlship.api import load
+from mlship.api import check, kinds, load
 from mlship.cli import session
 
 _SUFFIXES = (".yaml", ".yml", ".json")
@@ -70,14 +70,19 @@ def read(files: Iterable[str], *, namespace: str) -> list[dict[str, Any]]:
     for source, text in _texts(files):
         loaded = load.load(text, source=source)
         problems += [str(problem) for problem in loaded.problems]
-        bodies += [dict(document.raw) for document in loaded.documents]
+        for document in loaded.documents:
+            foreign = [str(problem) for problem in document.place(check.foreign(document.raw))]
+            for reason in foreign:
+                session.tell(f"skipped  {document.title}: {reason}")
+            bodies += [] if foreign else [dict(document.raw)]
     if problems:
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
         raise errors.SpecError("\n  ".join([f"{count}; nothing was applied:", *problems]))
     if not bodies:
         raise errors.SpecError("There is no object in what was given.", hint="Is the file empty?")
     for body in bodies:
-        body.setdefault("metadata", {}).setdefault("namespace", namespace)
+        if kinds.KINDS[body["kind"]].namespaced:
+            body["metadata"].setdefault("namespace", namespace)
     return bodies
 
 

@@ -24,16 +24,15 @@ from mlship.plan import observed, routes
 
 Resource = dict[str, Any]
 
-_TYPE = "type.googleapis.com/"
-ROUTER = _TYPE + "envoy.extensions.filters.http.router.v3.Router"
-HCM = _TYPE + "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
+TYPE = "type.googleapis.com/"
 HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 ROUTE_CONFIG = "main"
 
 # Replicas keep idle connections longer than this, so that the gateway is always the side that closes first.
 _UPSTREAM_IDLE = "30s"
-_MATCH_GRPC = {"name": "content-type", "string_match": {"prefix": "application/grpc"}}
+MATCH_GRPC = {"name": "content-type", "string_match": {"prefix": "application/grpc"}}
 _SERVICE_HEADERS = ("mlship-service", "mm-model-id", "seldon-model")
+_OVERWRITE = "OVERWRITE_IF_EXISTS_OR_ADD"
 _STREAM_METHOD = "/inference.GRPCInferenceService/ModelStreamInfer"
 # A prediction may be asked for twice: it changes nothing. So a replica that dies with requests in flight costs none.
 _RETRIES = {
@@ -42,7 +41,7 @@ _RETRIES = {
     "retry_host_predicate": [
         {
             "name": "envoy.retry_host_predicates.previous_hosts",
-            "typed_config": {"@type": _TYPE + "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"},
+            "typed_config": {"@type": TYPE + "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"},
         }
     ],
     "host_selection_retry_max_attempts": 5,
@@ -100,7 +99,7 @@ def file_name(cluster: str) -> str:
 def _cluster(name: str, protocol: str, endpoint_folder: str) -> Resource:
     http: Resource = {"http2_protocol_options": {}} if protocol == "grpc" else {"http_protocol_options": {}}
     return {
-        "@type": _TYPE + "envoy.config.cluster.v3.Cluster",
+        "@type": TYPE + "envoy.config.cluster.v3.Cluster",
         "name": name,
         "type": "EDS",
         "connect_timeout": "1s",
@@ -126,7 +125,7 @@ def _cluster(name: str, protocol: str, endpoint_folder: str) -> Resource:
         "ignore_health_on_host_removal": True,
         "typed_extension_protocol_options": {
             HTTP_OPTIONS: {
-                "@type": _TYPE + HTTP_OPTIONS,
+                "@type": TYPE + HTTP_OPTIONS,
                 "common_http_protocol_options": {"idle_timeout": _UPSTREAM_IDLE},
                 "explicit_http_config": http,
             }
@@ -137,7 +136,7 @@ def _cluster(name: str, protocol: str, endpoint_folder: str) -> Resource:
 def _load_assignment(name: str, protocol: str, endpoints: Iterable[observed.Endpoint]) -> Resource:
     addresses = [endpoint.http if protocol == "http" else endpoint.grpc for endpoint in endpoints]
     return {
-        "@type": _TYPE + "envoy.config.endpoint.v3.ClusterLoadAssignment",
+        "@type": TYPE + "envoy.config.endpoint.v3.ClusterLoadAssignment",
         "cluster_name": name,
         "endpoints": [
             {"lb_endpoints": [{"endpoint": {"address": _address(address)}} for address in addresses if address]}
@@ -176,7 +175,7 @@ def _route_configuration(table: routes.RouteTable, listen: Listen) -> Resource:
     shared += _last_resort(table, by_key)
     everything = {"name": "everything", "domains": ["*"], "routes": shared}
     return {
-        "@type": _TYPE + "envoy.config.route.v3.RouteConfiguration",
+        "@type": TYPE + "envoy.config.route.v3.RouteConfiguration",
         "name": ROUTE_CONFIG,
         "virtual_hosts": [*hosts, everything],
         # A port in the Host header must not hide the host.
@@ -231,18 +230,30 @@ def _last_resort(table: routes.RouteTable, by_key: Mapping[observed.ServiceKey, 
     }
     if table.default is not None:
         only = by_key[table.default]
-        return [unknown, *_grpc({"prefix": "/"}, only, []), _to(only, {"prefix": "/"}, "http")]
-    alive = {"match": {"safe_regex": {"regex": "/|/v2/health/(live|ready)"}}, "direct_response": {"status": 200}}
+        statistics = _to(only, {"path": "/v2/models/stats"}, "http")
+        return [statistics, unknown, *_grpc({"prefix": "/"}, only, []), _to(only, {"prefix": "/"}, "http")]
     grpc_hint = "Name the service: gRPC metadata 'mlship-service: NAME' or authority NAME-NAMESPACE.DOMAIN. "
     return [
         unknown,
         {
-            "match": {"prefix": "/", "headers": [_MATCH_GRPC]},
+            "match": {"prefix": "/", "headers": [MATCH_GRPC]},
             "direct_response": _says(404, grpc_hint + _nothing_here(names)),
         },
-        alive,
+        # The gateway answers for itself, in the words of KServe's server.
+        _state("/v2/health/live", '{"live":true}'),
+        _state("/v2/health/ready", '{"ready":true}'),
+        {"match": {"path": "/"}, "direct_response": {"status": 200}},
         {"match": {"prefix": "/"}, "direct_response": _says(404, _nothing_here(names))},
     ]
+
+
+def _state(path: str, body: str) -> Resource:
+    json_type = {"header": {"key": "content-type", "value": "application/json"}, "append_action": _OVERWRITE}
+    return {
+        "match": {"path": path},
+        "direct_response": {"status": 200, "body": {"inline_string": body}},
+        "response_headers_to_add": [json_type],
+    }
 
 
 def _nothing_here(names: list[str]) -> str:
@@ -258,7 +269,7 @@ def _says(status: int, text: str) -> Resource:
 
 
 def _grpc(match: Resource, route: routes.ServiceRoute, headers: list[Resource]) -> list[Resource]:
-    conditions = [_MATCH_GRPC, *headers]
+    conditions = [MATCH_GRPC, *headers]
     stream = _to(route, {"path": _STREAM_METHOD, "headers": conditions}, "grpc", timeout=0.0)
     return [stream, _to(route, {**match, "headers": conditions}, "grpc")]
 
@@ -294,92 +305,3 @@ def _to(
     if regex_rewrite is not None:
         action["regex_rewrite"] = regex_rewrite
     return {"match": match, "route": action}
-
-
-def bootstrap(*, listen: Listen, admin_socket: str, xds_folder: str) -> Resource:
-    """Envoy's own configuration: the listener and where to find the rest."""
-    return {
-        "node": {"id": "mlship", "cluster": "mlship"},
-        "admin": {"address": {"pipe": {"path": admin_socket, "mode": 0o600}}},
-        "dynamic_resources": {"cds_config": _from_file(f"{xds_folder}/cds.json")},
-        "static_resources": {"listeners": [_listener(listen, f"{xds_folder}/rds.json")]},
-    }
-
-
-def _from_file(path: str) -> Resource:
-    return {"resource_api_version": "V3", "path_config_source": {"path": path}}
-
-
-def _listener(listen: Listen, rds_path: str) -> Resource:
-    manager = {
-        "@type": HCM,
-        "stat_prefix": "ingress",
-        "codec_type": "AUTO",
-        "rds": {"route_config_name": ROUTE_CONFIG, "config_source": _from_file(rds_path)},
-        "http_filters": [{"name": "envoy.filters.http.router", "typed_config": {"@type": ROUTER}}],
-        "use_remote_address": True,
-        "preserve_external_request_id": True,
-        "always_set_request_id_in_response": True,
-        "normalize_path": True,
-        "merge_slashes": True,
-        "path_with_escaped_slashes_action": "REJECT_REQUEST",
-        "stream_idle_timeout": "0s",
-        "request_headers_timeout": "10s",
-        "common_http_protocol_options": {"idle_timeout": "300s", "headers_with_underscores_action": "ALLOW"},
-        "http2_protocol_options": {"max_concurrent_streams": 1000},
-        "local_reply_config": _local_replies(),
-        "access_log": [_log_of_failures()],
-        "server_name": "mlship",
-    }
-    return {
-        "name": "ingress",
-        "address": {"socket_address": {"address": listen.host, "port_value": listen.port}},
-        "filter_chains": [{"filters": [{"name": "hcm", "typed_config": manager}]}],
-        "per_connection_buffer_limit_bytes": 4 * 1024 * 1024,
-    }
-
-
-def _local_replies() -> Resource:
-    """What Envoy says itself takes the protocol's error form; for gRPC the sentence alone becomes grpc-message."""
-    grpc = {"header_filter": {"header": _MATCH_GRPC}}
-    failed = {
-        "status_code_filter": {
-            "comparison": {"op": "GE", "value": {"default_value": 400, "runtime_key": "mlship.error_status"}}
-        }
-    }
-    plain = {"text_format_source": {"inline_string": "%LOCAL_REPLY_BODY%"}, "content_type": "text/plain"}
-    error = {"json_format": {"error": "%LOCAL_REPLY_BODY%"}, "content_type": "application/json"}
-    return {
-        "mappers": [
-            {"filter": grpc, "body_format_override": plain},
-            {"filter": failed, "body_format_override": error},
-        ]
-    }
-
-
-def _log_of_failures() -> Resource:
-    return {
-        "name": "envoy.access_loggers.stdout",
-        "filter": {
-            "status_code_filter": {
-                "comparison": {"op": "GE", "value": {"default_value": 500, "runtime_key": "mlship.log_status"}}
-            }
-        },
-        "typed_config": {
-            "@type": _TYPE + "envoy.extensions.access_loggers.stream.v3.StdoutAccessLog",
-            "log_format": {
-                "json_format": {
-                    "time": "%START_TIME%",
-                    "method": "%REQ(:METHOD)%",
-                    "path": "%REQ(X-ENVOY-ORIGINAL-PATH?:PATH)%",
-                    "host": "%REQ(:AUTHORITY)%",
-                    "status": "%RESPONSE_CODE%",
-                    "flags": "%RESPONSE_FLAGS%",
-                    "details": "%RESPONSE_CODE_DETAILS%",
-                    "duration_ms": "%DURATION%",
-                    "cluster": "%UPSTREAM_CLUSTER%",
-                    "request_id": "%REQ(X-REQUEST-ID)%",
-                }
-            },
-        },
-    }

@@ -20,7 +20,7 @@ from typing import Protocol
 import orjson
 
 from mlship import errors, home
-from mlship.gateway import admin, files, ports, render
+from mlship.gateway import admin, bootstrap, files, ports, render
 from mlship.plan import actions, observed, routes
 
 KEY = "gateway"
@@ -80,11 +80,11 @@ class Gateway:
             ports.check(self.listen.host, self.listen.port)
         await asyncio.to_thread(self._prepare)
         self._applied = self._store.read_applied()
-        bootstrap = self._home.envoy / "bootstrap.json"
+        configuration = self._home.envoy / "bootstrap.json"
         spec = actions.ProcessSpec(
             argv=(
                 str(self._envoy),
-                "-c", str(bootstrap),
+                "-c", str(configuration),
                 "--disable-hot-restart",
                 "--log-level", "warning",
                 "--concurrency", "2",
@@ -98,7 +98,7 @@ class Gateway:
     def _prepare(self) -> None:
         self._home.sockets.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._store.prepare()
-        resources = render.bootstrap(
+        resources = bootstrap.configuration(
             listen=self.listen, admin_socket=str(self._admin_socket), xds_folder=str(self._store.xds)
         )
         files.write(self._home.envoy / "bootstrap.json", orjson.dumps(resources, option=orjson.OPT_INDENT_2))

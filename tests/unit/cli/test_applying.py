@@ -50,3 +50,24 @@ def test_files_that_cannot_be_read(tmp_path, make, words):
         path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(errors.SpecError, match=words):
         applying.read([str(path)], namespace="default")
+
+
+def test_what_belongs_to_a_cluster_is_skipped_and_said(monkeypatch, capsys):
+    secret = "apiVersion: v1\nkind: Secret\nmetadata: {name: s3}\nstringData: {AWS_SECRET_ACCESS_KEY: hush}\n"
+    monkeypatch.setattr("sys.stdin", io.StringIO(secret + "---\n" + GOOD))
+    assert [body["kind"] for body in applying.read(["-"], namespace="default")] == ["InferenceService"]
+    told = capsys.readouterr().err
+    assert "skipped  Secret s3" in told
+    assert "hush" not in told
+
+
+def test_a_cluster_wide_object_gets_no_namespace(monkeypatch):
+    text = """apiVersion: serving.kserve.io/v1alpha1
+kind: ClusterServingRuntime
+metadata: {name: mine}
+spec:
+  supportedModelFormats: [{name: mine, version: "1", autoSelect: true}]
+  containers: [{name: kserve-container, command: [python, -m, mine]}]
+"""
+    monkeypatch.setattr("sys.stdin", io.StringIO(text))
+    assert "namespace" not in applying.read(["-"], namespace="team")[0]["metadata"]

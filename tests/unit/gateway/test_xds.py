@@ -54,13 +54,16 @@ async def test_the_only_service_is_the_default_and_a_second_one_ends_that(gatewa
     await gateway.publish(routes.assemble([route(IRIS, iris.endpoint)]))
     async with client(gateway) as http:
         assert (await http.post("/invocations")).text == "iris /invocations"
+        assert (await http.get("/v2/models/stats")).text == "iris /v2/models/stats"
         await gateway.publish(
             routes.assemble([route(IRIS, iris.endpoint), route(observed.ServiceKey("b", "x"), iris.endpoint)])
         )
         lost = await http.post("/invocations")
         assert lost.status_code == 404
         assert "Services here: iris, x" in lost.json()["error"]
-        assert (await http.get("/v2/health/ready")).status_code == 200
+        assert (await http.get("/v2/health/live")).json() == {"live": True}
+        ready = await http.get("/v2/health/ready")
+        assert (ready.json(), ready.headers["content-type"]) == ({"ready": True}, "application/json")
 
 
 async def test_a_name_in_two_namespaces_belongs_to_the_older_and_both_have_their_own_path(gateway, upstream):
