@@ -62,3 +62,14 @@ def test_a_tuple_gives_the_outputs_in_order() -> None:
 def test_complex_numbers_are_no_arrays_of_ours() -> None:
     with pytest.raises(errors.ModelError, match="no array of numbers or strings"):
         callstyles.outputs(np.array([1j]), (), where="here")
+
+
+def test_text_comes_as_str_and_what_is_no_text_as_bytes() -> None:
+    call = callstyles.of(native, where="")
+    inputs = {
+        "word": np.array([b"gr\xc3\xb6\xc3\x9fe"], dtype=object),
+        "image": np.array([b"\x89PNG", b"x"], dtype=object),
+    }
+    ((found,), _) = call.arguments(inputs, {}, context=None)
+    assert found["word"].tolist() == ["größe"]
+    assert found["image"].tolist() == [b"\x89PNG", b"x"]
