@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 from mlship import errors
-from mlship.server import example, find, logs, worker
+from mlship.server import example, find, logs, versions, worker
 from mlship.server import model as contract
 
 ADAPTERS = "mlship.adapters"
@@ -58,6 +58,10 @@ def from_disk(source: Source) -> contract.Model:
     """
     artifact = find.inspect(source.path, format=source.format, options=source.options)
     LOG.info("model found", extra=logs.fields(model=source.name, format=artifact.format, file=str(artifact.file)))
+    for difference in versions.compare(artifact.versions, versions.installed(artifact.versions)):
+        if difference.severity >= versions.Severity.MINOR:
+            extra = logs.fields(model=source.name, library=difference.name, why=difference.message)
+            LOG.warning("library version differs", extra=extra)
     return adapter(artifact.format)(artifact)
 
 

@@ -9,7 +9,8 @@ import pytest
 
 from mlship import errors
 from mlship.protocol import messages
-from mlship.server import loading
+from mlship.server import find, loading
+from mlship.server import model as contract
 
 SOURCE = loading.Source(name="iris", version="1", path=pathlib.Path("/nowhere"))
 KNOWN = messages.Signature(inputs=(messages.TensorSpec("x", "FP32", (-1, 2)),))
@@ -142,3 +143,14 @@ def test_an_adapter_that_cannot_be_imported_says_what_to_install(monkeypatch: py
     with pytest.raises(errors.ModelError, match="no_such_module_here") as caught:
         loading.adapter("sklearn")
     assert caught.value.hint == "Install what it needs: pip install 'mlship[sklearn]'."
+
+
+def test_a_library_that_differs_is_said(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    path = SOURCE.path
+    recorded = {"scikit-learn": "0.1.0", "numpy": np.__version__}
+    found = contract.Artifact(path=path, file=path, format="sklearn", variant="pickle", versions=recorded)
+    monkeypatch.setattr(find, "inspect", lambda path, **_: found)
+    monkeypatch.setattr(loading, "adapter", lambda name: lambda artifact: Model())
+    loading.from_disk(SOURCE)
+    (record,) = [record for record in caplog.records if record.message == "library version differs"]
+    assert "0.1.0" in record.mlship_fields["why"]  # type: ignore[attr-defined]
