@@ -19,7 +19,7 @@ demo-down: ## End what `make demo` started and remove its files
 	rm -rf "$(DEMO_HOME)"
 
 test: $(VENV)/.test-installed $(CLIENTS)/.installed ## Run the tests (10 minutes at most once installed)
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" $(PYTEST_ARGS)
 
 test-slow: $(VENV)/.test-installed $(CLIENTS)/.installed ## Run the tests that take minutes: fuzzing, faults under load
 	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)

@@ -1,11 +1,11 @@
 """Where everything lives under ``$MLSHIP_HOME``. Pure: it computes paths; ``main`` modules read the environment.
 
-    state.db            objects and events (control/sqlite.py)
-    control.sock        the control API, mode 0600;  control.pid, control.log, token, config.json
-    run/                sockets and process records of replicas and of Envoy (see ``sockets``)
-    logs/NS/NAME/       one log file a replica, rotated
-    cache/              content-addressed model store (storage/cache.py)
-    envoy/              bootstrap and the watched xds folder
+state.db            objects and events (control/sqlite.py)
+control.sock        the control API, mode 0600;  control.pid, control.log, token, config.json
+run/                sockets and process records of replicas and of Envoy (see ``sockets``)
+logs/NS/NAME/       one log file a replica, rotated
+cache/              content-addressed model store (storage/cache.py)
+envoy/              bootstrap and the watched xds folder
 """
 
 from __future__ import annotations

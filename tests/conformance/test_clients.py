@@ -16,7 +16,7 @@ EVERYWHERE = ("triton_http", "triton_grpc", "kserve_sdk", "mlflow_scoring")
 # ``alone`` is the gateway while it has one service.
 PLACES = {"serve": EVERYWHERE, "alone": ("default_service",), "gateway": ("gateway_routes", *EVERYWHERE)}
 
-pytestmark = [pytest.mark.clients, pytest.mark.xdist_group("clients")]
+pytestmark = [pytest.mark.clients]
 
 
 def checks() -> Iterator[tuple[str, str, str]]:

@@ -20,7 +20,6 @@ HEADER = "Inference-Header-Content-Length"
 
 pytestmark = [
     pytest.mark.clients,
-    pytest.mark.xdist_group("clients"),
     pytest.mark.skipif(not CURL, reason="curl is not installed"),
 ]
 

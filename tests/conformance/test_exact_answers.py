@@ -24,8 +24,6 @@ from mlship.protocol import messages, oip
 WAYS = ("json", "binary", "grpc")
 HEADER = "Inference-Header-Content-Length"
 
-pytestmark = pytest.mark.xdist_group("clients")
-
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Served:

@@ -26,7 +26,6 @@ from conformance import places
 PAYLOADS = pathlib.Path(__file__).parents[3] / "shared" / "kserve" / "payloads"
 
 pytestmark = [
-    pytest.mark.xdist_group("clients"),
     pytest.mark.skipif(not PAYLOADS.is_dir(), reason="the public payloads are not beside this checkout"),
 ]
 

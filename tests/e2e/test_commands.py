@@ -7,7 +7,7 @@ import urllib.request
 import joblib
 import pytest
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("e2e"), pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
 
 def test_from_a_file_to_a_url_and_back_to_nothing(installation, iris):

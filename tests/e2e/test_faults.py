@@ -14,7 +14,7 @@ _spec = importlib.util.spec_from_file_location("e2e_load", pathlib.Path(__file__
 load = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(load)
 
-pytestmark = [pytest.mark.slow, pytest.mark.e2e, pytest.mark.xdist_group("e2e"), pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.slow, pytest.mark.e2e, pytest.mark.timeout(180)]
 
 SERVICE = """
 apiVersion: serving.kserve.io/v1beta1

@@ -18,7 +18,9 @@ import numpy as np
 import orjson
 
 from mlship import errors
-from mlship.server import estimators, frames, kinds, model, rows, schema_file, signatures, unpickle, versions
+from mlship.server import model
+from mlship.server.artifact import kinds, schema_file, versions
+from mlship.server.frameworks import estimators, frames, rows, signatures, unpickle
 
 _CAP = 300
 _MAX_PARSED = 32 << 20

@@ -1,6 +1,6 @@
 """Custom Python: a file or a package with a class that has ``predict`` and, if it likes, ``load``.
 
-The class may be written for this server, for KServe or for MLflow (``server.callstyles``); ``predict`` may be a
+The class may be written for this server, for KServe or for MLflow (``frameworks.callstyles``); ``predict`` may be a
 coroutine function. What kind it is is found out once, at load. A class attribute ``signature`` or a
 ``model.schema.yaml`` says what it takes; without either, anything is let through. docs/custom-models.md is the guide.
 """
@@ -19,7 +19,9 @@ import orjson
 
 from mlship import errors
 from mlship.protocol import messages
-from mlship.server import callstyles, model, schema_file, signatures, usercode
+from mlship.server import model
+from mlship.server.artifact import schema_file
+from mlship.server.frameworks import callstyles, signatures, usercode
 
 
 def load(artifact: model.Artifact) -> model.Model:

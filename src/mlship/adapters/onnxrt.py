@@ -15,7 +15,9 @@ import numpy as np
 
 from mlship import errors
 from mlship.protocol import messages
-from mlship.server import frames, kinds, model, schema_file, signatures, versions
+from mlship.server import model
+from mlship.server.artifact import kinds, schema_file, versions
+from mlship.server.frameworks import frames, signatures
 
 _CAP = 300
 _DATATYPES = {

@@ -2,13 +2,15 @@
 
 The model's methods are its outputs: ``predict`` by default (``transform`` where there is none), ``predict_proba``,
 ``decision_function`` and the others by name or by the request parameter ``predict_method``. What it takes is read
-from the fitted pipeline (``server.steps``): a matrix, a DataFrame with columns of their own datatypes, or texts.
+from the fitted pipeline (``frameworks.steps``): a matrix, a DataFrame with columns of their own datatypes, or texts.
 Objects of other libraries that have the same methods are served as well.
 """
 
 from __future__ import annotations
 
-from mlship.server import estimators, model, schema_file, signatures, steps, unpickle
+from mlship.server import model
+from mlship.server.artifact import schema_file
+from mlship.server.frameworks import estimators, signatures, steps, unpickle
 
 
 def load(artifact: model.Artifact) -> model.Model:

@@ -16,7 +16,8 @@ from typing import Any
 from mlship import client, errors, home, launch
 from mlship.api import load
 from mlship.cli import endpoint, progress, session
-from mlship.server import find, model, versions
+from mlship.server import model
+from mlship.server.artifact import find, versions
 from mlship.storage import cache, fetch, uri
 
 

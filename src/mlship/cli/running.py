@@ -66,7 +66,8 @@ class Serving:
 
 def serve(asked: Serving) -> None:
     """Run the model server in this process until it is told to end."""
-    from mlship.server import find, main, settings
+    from mlship.server import main, settings
+    from mlship.server.artifact import find
 
     with session.failures():
         path = asked.path.expanduser().absolute()

@@ -242,7 +242,7 @@ def _last_resort(table: routes.RouteTable, by_key: Mapping[observed.ServiceKey, 
         # The gateway answers for itself, in the words of KServe's server.
         _state("/v2/health/live", '{"live":true}'),
         _state("/v2/health/ready", '{"ready":true}'),
-        {"match": {"path": "/"}, "direct_response": {"status": 200}},
+        _state("/", '{"status":"alive"}'),
         {"match": {"prefix": "/"}, "direct_response": _says(404, _nothing_here(names))},
     ]
 

@@ -21,7 +21,8 @@ from google.protobuf import message as protobuf
 
 from mlship import errors
 from mlship.protocol import grpc_codec, oip
-from mlship.server import describe, exchange, infer, logs, rest_repository, trace
+from mlship.server import describe, infer, logs, trace
+from mlship.server.rest import exchange, rest_repository
 
 LOG = logging.getLogger(__name__)
 

@@ -11,7 +11,8 @@ import numpy as np
 
 from mlship import errors
 from mlship.protocol import messages
-from mlship.server import batcher, binding, logs, metrics, repository, worker
+from mlship.server import batcher, logs, metrics, repository, worker
+from mlship.server.fit import binding
 
 LOG = logging.getLogger(__name__)
 

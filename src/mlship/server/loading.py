@@ -15,8 +15,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 from mlship import errors
-from mlship.server import example, find, logs, versions, worker
+from mlship.server import example, logs, worker
 from mlship.server import model as contract
+from mlship.server.artifact import find, versions
 
 ADAPTERS = "mlship.adapters"
 LOG = logging.getLogger(__name__)

@@ -26,7 +26,6 @@ from mlship import aio, errors
 from mlship.server import (
     folder,
     grpc_api,
-    http_server,
     infer,
     listen,
     loading,
@@ -34,10 +33,10 @@ from mlship.server import (
     machinery,
     metrics,
     repository,
-    rest_api,
     settings,
     worker,
 )
+from mlship.server.rest import http_server, rest_api
 
 LOG = logging.getLogger("mlship.server")
 _THREADS_END_SECONDS = 1.0

@@ -24,7 +24,7 @@ from mlship.protocol import messages
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Artifact:
-    """A model on disk, as found by looking at it (``server.find``): never by executing it.
+    """A model on disk, as found by looking at it (``artifact.find``): never by executing it.
 
     ``path`` is what was given (file or folder), ``file`` the file that holds the model, ``format`` the model format
     (an entry point name), ``variant`` how it is stored (pickle, joblib, skops, json, ubj, txt, cbm, onnx, python ...),

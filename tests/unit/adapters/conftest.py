@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mlship.server import find
+from mlship.server.artifact import find
 
 
 @pytest.fixture

@@ -7,7 +7,8 @@ import pytest
 
 import models
 from mlship.protocol import messages
-from mlship.server import binding, find
+from mlship.server.artifact import find
+from mlship.server.fit import binding
 
 
 @pytest.fixture(scope="session", params=models.MAKERS, ids=lambda maker: maker.__name__)

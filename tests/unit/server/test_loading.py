@@ -9,8 +9,9 @@ import pytest
 
 from mlship import errors
 from mlship.protocol import messages
-from mlship.server import find, loading
+from mlship.server import loading
 from mlship.server import model as contract
+from mlship.server.artifact import find
 
 SOURCE = loading.Source(name="iris", version="1", path=pathlib.Path("/nowhere"))
 KNOWN = messages.Signature(inputs=(messages.TensorSpec("x", "FP32", (-1, 2)),))

@@ -1,0 +1,1 @@
+"""Does a request fit the signature? Names, datatypes, shapes and columns, each refusal a sentence."""
