@@ -285,6 +285,18 @@ def test_every_command_and_every_option_is_documented():
         assert "```console\n$ " in sections[name], f"docs/commands.md shows no example of mlship {name}"
 
 
+def test_the_architecture_names_what_exists():
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    house = re.search(r"```text\nsrc/mlship/\n(.*?)```", text, re.DOTALL)[1]
+    room = ""
+    for line in house.splitlines():
+        name, inside = line[:40], line.startswith("    ")
+        if line and not inside:
+            room = name.split()[0].rstrip("/") if "/" in name else ""
+        for module in re.findall(r"[\w*/]+", name.replace("(p)", "")) if inside or not room else ():
+            assert list((ROOT / "src" / "mlship" / room).glob(f"{module}.py")), f"there is no {room}/{module}"
+
+
 def test_every_known_failure_is_on_the_page(golden):
     page = ROOT / "docs" / "troubleshooting.md"
     head, made, rest = re.split(r"(<!-- Made from .*? -->\n)", page.read_text())
