@@ -84,8 +84,8 @@ class Installation:
         return [process for process in self.processes() if word in " ".join(process.cmdline())]
 
 
-@pytest.fixture
-def installation() -> Iterator[Installation]:
+@contextlib.contextmanager
+def _installed() -> Iterator[Installation]:
     """An installation with a path short enough for sockets, gone at the end."""
     root = pathlib.Path(tempfile.mkdtemp(prefix="mlship-e2e-"))
     made = Installation(home.Home(root / "home"))
@@ -102,6 +102,20 @@ def installation() -> Iterator[Installation]:
         psutil.wait_procs(left, timeout=10)
         shutil.rmtree(root, ignore_errors=True)
     assert not left, f"left running: {left}"
+
+
+@pytest.fixture
+def installation() -> Iterator[Installation]:
+    """An installation for one test."""
+    with _installed() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def shared_installation() -> Iterator[Installation]:
+    """An installation for all tests of a module, which leave nothing behind in it."""
+    with _installed() as made:
+        yield made
 
 
 @pytest.fixture(scope="session")

@@ -175,6 +175,11 @@ class Reader:
             server.send_signal(signal.SIGTERM)
         for server in self.servers:
             server.wait(timeout=40)
+        self._installation.ok("up")
+        with self._installation.control as control:
+            left = [one["metadata"]["name"] for one in control.list("isvc")]
+        if left:
+            self._installation.ok("destroy", *left)
 
 
 def free_port() -> int:
@@ -208,17 +213,18 @@ def check_pip(command: str) -> None:
 
 
 @pytest.fixture
-def reader(installation) -> Iterator[Reader]:
-    folder = installation.where.root.parent / "work"
+def reader(shared_installation) -> Iterator[Reader]:
+    folder = shared_installation.where.root.parent / "work"
     folder.mkdir()
     rows, labels = load_iris(return_X_y=True)
     pipeline = make_pipeline(StandardScaler(), LogisticRegression()).fit(rows, labels)
     (folder / "model.pkl").write_bytes(pickle.dumps(pipeline))
     shutil.copytree(ROOT / "examples", folder / "examples", ignore=shutil.ignore_patterns("__pycache__"))
-    made = Reader(installation, folder)
+    made = Reader(shared_installation, folder)
     made.begin()
     yield made
     made.end()
+    shutil.rmtree(folder)
 
 
 @pytest.mark.parametrize("document", [one for one in DOCUMENTS if any(step.command for step in steps(one))], ids=names)
