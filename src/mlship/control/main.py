@@ -14,6 +14,7 @@ import contextlib
 import logging
 import os
 import pathlib
+import resource
 import signal
 import sys
 import time
@@ -62,12 +63,20 @@ def main(argv: Sequence[str]) -> int:
         folders.private(where.root)
         with listeners.lock(where.control_pid):
             logs.configure(where.control_log, level=asked.log_level, foreground=asked.foreground)
+            _raise_file_limit()
             aio.run(Program(where, asked).run())
     except errors.MlshipError as error:
         log.critical("%s", error)
         print(f"mlship control plane: {error}", file=sys.stderr)  # noqa: T201 - whoever started us reads it here
         return listeners.LOCKED if isinstance(error, listeners.Locked) else 1
     return 0
+
+
+def _raise_file_limit() -> None:
+    """A replica takes a few descriptors (its process, its probe), and the usual soft limit is 1024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 class Program:

@@ -73,3 +73,8 @@ def test_the_body_is_a_v2_request() -> None:
             },
         ]
     }
+
+
+def test_narrow_floats_are_printed_by_their_own_digits() -> None:
+    shown = example.infer_body(example.Example({"x": np.array([[4.9, 1.0]], dtype=np.float32)}, genuine=True))
+    assert shown["inputs"][0]["data"] == [4.9, 1.0]

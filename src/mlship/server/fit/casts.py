@@ -66,6 +66,9 @@ def _kind_of(value: object) -> str:
 
 
 def _to_strings(data: messages.Array, where: str, *, missing: bool) -> messages.Array:
+    if data.dtype.kind == "M":
+        # A model that takes strings gets dates as the text they travel as.
+        return np.datetime_as_string(data).astype(object)
     if data.dtype.kind in "USO":
         flat = data.astype(object)
         allowed = (str, bytes, type(None)) if missing else (str, bytes)

@@ -104,3 +104,9 @@ def test_got_names_what_an_object_array_holds() -> None:
     assert casts.got(np.asarray(["a", 1, None], dtype=object)) == "null and numbers and strings"
     assert casts.got(np.asarray([1.0])) == "FP64"
     assert casts.got(np.asarray([1j])) == "complex128"
+
+
+def test_dates_are_text_for_a_model_that_takes_strings() -> None:
+    dates = np.array(["2020-01-02T03:04:05"], dtype="datetime64[us]")
+    assert casts.cast(dates, to="BYTES", where="x").tolist() == ["2020-01-02T03:04:05.000000"]
+    assert casts.cast(dates, to="", where="x") is dates
