@@ -52,6 +52,12 @@ class Unreachable(errors.BackendError):
     """No control plane answers."""
 
 
+def digest(service: Mapping[str, Any]) -> str:
+    """The digest of the artifact that a service's newest revision runs; empty while there is none."""
+    newest = ((service.get("status") or {}).get("mlship") or {}).get("newest") or {}
+    return str(newest.get("digest") or "")
+
+
 def condition(service: Mapping[str, Any], kind: str) -> Object:
     """A service's condition of a type; empty when it has none."""
     for one in (service.get("status") or {}).get("conditions") or ():

@@ -193,9 +193,12 @@ class Client:
         *,
         deadline: float,
         namespace: str = "default",
+        digest: str = "",
         on_change: Callable[[Object], None] = lambda service: None,
     ) -> Object:
         """Wait until a service is ready as it is declared now; ``on_change`` is told every change on the way.
+
+        With ``digest`` only what it says of an artifact with these bytes counts: the same URI may have new ones.
 
         Raises ModelError when its model does not load, NotReady after ``deadline`` seconds, SpecError when it is
         deleted meanwhile.
@@ -207,6 +210,8 @@ class Client:
             if event.type == "DELETED":
                 raise Refused(f"{namespace}/{name} was deleted meanwhile", reason=errors.Reason.NOT_FOUND)
             on_change(last)
+            if digest and answers.digest(last) != digest:
+                continue
             if is_ready(last):
                 return last
             if text := failure(last):

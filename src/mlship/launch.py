@@ -55,7 +55,9 @@ def ensure_running(
 
 
 def stop(where: home.Home, *, replicas: bool, deadline: float = 90.0) -> bool:
-    """End the control plane and, if asked, every replica and Envoy; False when none was running.
+    """End the control plane and, if asked, every replica and Envoy; False when nothing was running.
+
+    Replicas whose control plane is gone are adopted by a new one, to be drained as they should be.
 
     Raises NotReady when it has not ended after ``deadline`` seconds.
     """
@@ -63,9 +65,12 @@ def stop(where: home.Home, *, replicas: bool, deadline: float = 90.0) -> bool:
         with client.Client(where) as control:
             control.shutdown(replicas=replicas)
     except client.Unreachable:
-        if not is_held(where.control_pid):
+        if is_held(where.control_pid):
+            raise
+        if not replicas or not any(where.records.glob("process-*.json")):
             return False
-        raise
+        ensure_running(where)
+        return stop(where, replicas=True, deadline=deadline)
     until = time.monotonic() + deadline
     while is_held(where.control_pid):
         if time.monotonic() > until:

@@ -1,10 +1,14 @@
 """The main job as a user does it: one command from a file to a URL, and every other command on the way."""
 
+import functools
+import http.server
 import json
 import subprocess
+import threading
 import urllib.request
 
 import joblib
+import psutil
 import pytest
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
@@ -116,3 +120,61 @@ def test_every_command_has_help(installation):
     } <= set(commands)
     for command in commands:
         assert "Usage: mlship" in installation.ok(command, "--help")
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize("remote", [False, True])
+def test_deploying_changed_bytes_again_waits_for_them(installation, iris, tmp_path, remote):
+    served = tmp_path / "flowers.joblib"
+    served.write_bytes(iris.read_bytes())
+    row = ("--data", "[[5.1, 3.5, 1.4, 0.2]]")
+    handler = functools.partial(Quiet, directory=str(tmp_path))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        where = f"http://127.0.0.1:{server.server_address[1]}/flowers.joblib" if remote else str(served)
+        installation.ok("deploy", where, "--port", "auto")
+        assert installation.ok("predict", "flowers", *row) == "0\n"
+        pipeline = joblib.load(iris)
+        pipeline.named_steps["logisticregression"].classes_ = pipeline.classes_ + 10
+        joblib.dump(pipeline, served)
+        installation.ok("deploy", where)
+        assert installation.ok("predict", "flowers", *row) == "10\n"
+        server.shutdown()
+
+
+def test_a_model_that_did_not_load_is_mended_by_deploying_it_again(installation, iris, tmp_path):
+    path = tmp_path / "flowers.joblib"
+    pipeline = joblib.load(iris)
+    del pipeline.named_steps["logisticregression"].coef_
+    joblib.dump(pipeline, path)
+    assert installation.mlship("deploy", str(path), "--port", "auto").code == 1
+    path.write_bytes(iris.read_bytes())
+    installation.ok("deploy", str(path))
+
+
+def test_when_control_plane_and_envoy_are_both_killed_up_brings_them_back(installation, iris):
+    installation.ok("deploy", str(iris), "--port", "auto")
+    replica = installation.one("mlship.server.main")[0].pid
+    for word in ("mlship.control.main", "envoy"):
+        for process in installation.one(word):
+            process.kill()
+            process.wait(10)
+    assert "Start it with mlship up" in installation.mlship("list").err
+    installation.ok("up")
+    assert installation.ok("deploy", str(iris)).startswith("url")
+    assert [process.pid for process in installation.one("mlship.server.main")] == [replica]
+
+
+def test_down_ends_replicas_whose_control_plane_was_killed(installation, iris):
+    installation.ok("deploy", str(iris), "--port", "auto")
+    for process in installation.one("mlship.control.main"):
+        process.kill()
+        process.wait(10)
+    assert len(installation.processes()) == 2
+    assert "everything has ended" in installation.ok("down")
+    _, left = psutil.wait_procs(installation.processes(), timeout=5)
+    assert left == []

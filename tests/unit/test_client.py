@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 
@@ -28,7 +28,7 @@ from mlship.control import (
     sqlite,
     store,
 )
-from mlship.plan import causes, observed
+from mlship.plan import actions, causes, observed
 
 GROUP = "serving.kserve.io"
 READY = {"conditions": [{"type": "Ready", "status": "True"}], "observedGeneration": 1}
@@ -60,6 +60,10 @@ class Planner:
 
 
 class Backend:
+    async def apply(self, service: observed.ServiceKey, todo: Sequence[actions.Action]) -> None:
+        # A client writes; the API asks for nothing but a look at the source.
+        assert list(todo) == [actions.LookAtArtifact()]
+
     async def observe(self, service: observed.ServiceKey) -> base.Facts:
         return base.Facts()
 

@@ -239,7 +239,10 @@ def _resources(resources: container.Resources, path: Path) -> Iterator[Problem]:
 
 def _uri(uri: str, path: Path) -> Iterator[Problem]:
     scheme = check_storage.scheme_of(uri)
-    if scheme not in FETCHED:
+    if not scheme and not uri.startswith("/"):
+        hint = "write the absolute path; mlship deploy takes relative ones"
+        yield problems.refuse(path, "is relative, and the control plane is in no folder of yours", hint)
+    elif scheme not in FETCHED:
         hint = "copy the model to a path, file://, http(s):// or pvc://"
         yield problems.refuse(path, f"{scheme}:// is not fetched by this version", hint)
     elif scheme == "https" and "blob.core.windows.net" in uri.split("/", 3)[2]:

@@ -150,7 +150,7 @@ RUNTIME_HONOURED = frozenset(
 )
 
 _SCALING = "has no effect: autoscaling is not done by this version"
-_SCRAPING = "has no effect: every replica's metrics are collected and served at one address"
+_SCRAPING = "has no effect: nothing scrapes here; each replica gives its own metrics at /metrics"
 _S = "serving.kserve.io/"
 HONOURED_ANNOTATIONS = frozenset({f"{_S}stop", f"{_S}deploymentMode", f"{_S}autoscalerClass"})
 ANNOTATIONS = {

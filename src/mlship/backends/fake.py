@@ -150,6 +150,8 @@ class Fake:
             match action:
                 case actions.FetchArtifact():
                     self.artifacts.fetch(service, action.uri)
+                case actions.LookAtArtifact():
+                    pass  # this world notices a changed source at once
                 case actions.ForgetArtifact():
                     self.artifacts.forget(service, action.uri)
                 case actions.StartReplica():

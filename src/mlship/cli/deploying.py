@@ -42,8 +42,12 @@ def run(where: home.Home, asked: Asked) -> None:
     with session.failures():
         began = time.monotonic()
         options = session.pairs(asked.options, flag="--option")
-        location, path = _locate(where, asked.model)
-        artifact = find.inspect(path, format=asked.format, options=options)
+        location, here = _locate(asked.model)
+        fetched = None
+        if here is None:
+            fetched = _fetch(where, location)
+            here = fetched.path
+        artifact = find.inspect(here, format=asked.format, options=options)
         body = declare(asked, location, artifact.format, options)
         if asked.dry_run:
             session.out(session.document(body, form="yaml"))
@@ -51,12 +55,13 @@ def run(where: home.Home, asked: Asked) -> None:
         load.parse(body)
         session.tell(f"found    {found(artifact)}")
         _warn_of_versions(artifact)
+        digest = (fetched or _fetch(where, location)).digest
         launch.ensure_running(where, port=asked.port)
         with client.Client(where) as control:
-            _deploy(control, body, asked, began)
+            _deploy(control, body, asked, digest=digest, began=began)
 
 
-def _deploy(control: client.Client, body: Mapping[str, Any], asked: Asked, began: float) -> None:
+def _deploy(control: client.Client, body: Mapping[str, Any], asked: Asked, *, digest: str, began: float) -> None:
     name = body["metadata"]["name"]
     applied = control.apply(body)
     session.tell(f"service  {asked.namespace}/{name} {applied.outcome}")
@@ -67,8 +72,9 @@ def _deploy(control: client.Client, body: Mapping[str, Any], asked: Asked, began
         return
     with progress.Line(sys.stderr) as line:
         service = control.wait_ready(
-            name, namespace=asked.namespace, deadline=asked.wait, on_change=lambda seen: line.show(progress.phase(seen))
-        )
+            name, namespace=asked.namespace, deadline=asked.wait, digest=digest,
+            on_change=lambda seen: line.show(progress.phase(seen)),
+        )  # fmt: skip
         base = session.gateway_url(control.status())
     session.tell(f"ready    after {time.monotonic() - began:.1f} s")
     endpoint.introduce(base, service)
@@ -113,20 +119,23 @@ def name_of(text: str) -> str:
     return name
 
 
-def _locate(where: home.Home, text: str) -> tuple[str, pathlib.Path]:
-    """The storage URI to declare and a local path to look at; what lies elsewhere is fetched into the cache first."""
-    if "://" not in text:
-        path = pathlib.Path(text).expanduser().absolute()
-        return str(uri.parse(str(path)).url), path
-    address = uri.parse(text)
+def _locate(text: str) -> tuple[str, pathlib.Path | None]:
+    """The storage URI to declare, and the path to look at when it is one of this machine."""
+    if "://" in text:
+        return text, None
+    path = pathlib.Path(text).expanduser().absolute()
+    return uri.parse(str(path)).url, path
+
+
+def _fetch(where: home.Home, location: str) -> fetch.Fetched:
+    """Bring the bytes into the cache, where the control plane finds them: their digest tells when they serve."""
     with progress.Line(sys.stderr) as line:
-        done = fetch.fetch(
-            address,
+        return fetch.fetch(
+            uri.parse(location),
             cache=cache.Cache(where.cache),
             volumes=where.volumes,
             progress=lambda seen: line.show(progress.transfer(seen)),
         )
-    return text, done.path
 
 
 def found(artifact: model.Artifact) -> str:

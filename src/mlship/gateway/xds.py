@@ -36,6 +36,8 @@ class Keeper(Protocol):
 
     def is_ready(self, key: str) -> bool: ...
 
+    def holds(self, key: str) -> bool: ...
+
 
 class Gateway:
     """The gateway of one installation.
@@ -75,8 +77,8 @@ class Gateway:
 
         Raises ``errors.BackendError`` when the port is taken by somebody else.
         """
-        adopted = self._keeper.is_ready(KEY)
-        if not adopted:
+        # An Envoy of ours from before, adopted or being started anew, is who holds the port.
+        if not self._keeper.holds(KEY):
             ports.check(self.listen.host, self.listen.port)
         await asyncio.to_thread(self._prepare)
         self._applied = self._store.read_applied()

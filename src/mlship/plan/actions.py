@@ -94,4 +94,15 @@ class ForgetArtifact:
         return f"forget {redact.uri(self.uri)}"
 
 
-Action = FetchArtifact | StartReplica | StopReplica | ForgetArtifact
+@dataclasses.dataclass(frozen=True, slots=True)
+class LookAtArtifact:
+    """Compare the artifact's source with what was fetched now, not at the next look; what changed becomes stale.
+
+    No plan asks for it: it is what a user means who applies an object again. Without an artifact it does nothing.
+    """
+
+    def __str__(self) -> str:
+        return "look whether the model's source has changed"
+
+
+Action = FetchArtifact | LookAtArtifact | StartReplica | StopReplica | ForgetArtifact

@@ -81,6 +81,7 @@ def test_what_has_no_effect_is_said(predictor: dict[str, Any], field: str, raw_s
     [
         ({"storageUri": "s3://a/b"}, "storageUri"),
         ({"storageUri": "hf://a/b"}, "storageUri"),
+        ({"storageUri": "./model.pkl"}, "storageUri"),
         ({"storageUri": None}, "storageUri"),
         ({"storageUri": None, "storage": {"path": "a"}}, "storage"),
         ({"confidential": {"enabled": False}}, "confidential"),
@@ -100,7 +101,7 @@ def test_models(model: dict[str, Any], field: str, raw_service: Make) -> None:
         assert problem.hint
 
 
-@pytest.mark.parametrize("uri", ["/m", "m.joblib", "file:///m", "http://a/b", "https://a/b", "pvc://a/b"])
+@pytest.mark.parametrize("uri", ["/m", "file:///m", "http://a/b", "https://a/b", "pvc://a/b"])
 def test_places_that_are_fetched_from(uri: str, raw_service: Make) -> None:
     assert judged(raw_service(storageUri=uri)) == ()
 

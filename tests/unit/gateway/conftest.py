@@ -46,6 +46,9 @@ class PlainKeeper:
     def is_ready(self, key: str) -> bool:
         return self.ready
 
+    def holds(self, key: str) -> bool:
+        return self.process is not None
+
 
 @pytest.fixture
 def where() -> AsyncIterator[home.Home]:

@@ -214,6 +214,9 @@ class Adopted:
     def is_ready(self, key):
         return True
 
+    def holds(self, key):
+        return True
+
 
 async def test_publishing_what_is_in_force_writes_nothing(gateway, where, upstream):
     iris = await upstream("iris")

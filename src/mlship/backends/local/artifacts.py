@@ -25,6 +25,8 @@ from mlship.storage import cache, fetch, limits, progress, uri
 log = logging.getLogger(__name__)
 
 LOOK_EVERY = 5.0
+# A server is asked less often than a disk.
+_ASK_SERVER_EVERY = 60.0
 _FETCHES_AT_ONCE = 2
 _TELL_EVERY = 0.5
 _LONGEST_ERROR = 600
@@ -46,6 +48,7 @@ class _Held:
     again: asyncio.Event = dataclasses.field(default_factory=asyncio.Event)
     cancelled: threading.Event = dataclasses.field(default_factory=threading.Event)
     told: float = 0.0
+    asked: float = 0.0
     task: asyncio.Task[None] | None = None
 
 
@@ -77,6 +80,7 @@ class Artifacts:
         self._held: dict[observed.ServiceKey, _Held] = {}
         self._fetchers = concurrent.futures.ThreadPoolExecutor(_FETCHES_AT_ONCE, thread_name_prefix="fetch")
         self._lookers = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="stamp")
+        self._askers = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="ask")
 
     async def start(self) -> None:
         """Take up what is remembered and still complete in the cache. Raises ``errors.BackendError``."""
@@ -118,6 +122,17 @@ class Artifacts:
         self._tend(fresh)
         self._changed(service)
 
+    def look(self, service: observed.ServiceKey) -> None:
+        """Compare the source with what was fetched now; one that failed is fetched again at once."""
+        held = self._held.get(service)
+        if held is None or held.fetching:
+            return
+        if held.fact.state is observed.ArtifactState.FAILED:
+            held.again.set()
+            return
+        held.asked = 0.0
+        self._tasks.start(self._compare(held), name=f"look at the artifact of {service}")
+
     def forget(self, service: observed.ServiceKey, address: str) -> None:
         """Stop fetching ``address`` and forget it. Raises ``errors.BackendError`` when its record cannot be removed."""
         held = self._held.get(service)
@@ -131,9 +146,10 @@ class Artifacts:
         """Cancel what is being fetched and wait for its threads, five seconds at most."""
         for held in list(self._held.values()):
             self._drop(held)
-        for pool in (self._fetchers, self._lookers):
+        pools = (self._fetchers, self._lookers, self._askers)
+        for pool in pools:
             pool.shutdown(wait=False, cancel_futures=True)
-        ends = [asyncio.to_thread(pool.shutdown) for pool in (self._fetchers, self._lookers)]
+        ends = [asyncio.to_thread(pool.shutdown) for pool in pools]
         _, pending = await asyncio.wait([asyncio.ensure_future(end) for end in ends], timeout=_CLOSE_SECONDS)
         if pending:
             log.warning("a fetch does not end; it is left behind")
@@ -183,22 +199,34 @@ class Artifacts:
         return True if held.fact.retry_at is not None else await self._look(held)
 
     async def _look(self, held: _Held) -> bool:
-        """Look at a local source: True if it may have been mended since it failed; mark as stale what has changed."""
-        seen = await self._stamp(held)
+        """Look at the source: True if it may have been mended since it failed; mark as stale what has changed."""
         if held.fact.state is observed.ArtifactState.FAILED:
+            seen = await self._stamp(held)
             return seen is not None and seen != held.stamp
-        if seen is not None and held.stamp and seen != held.stamp and not held.again.is_set():
-            self._set(held, stale=True)
+        await self._compare(held)
         return False
 
+    async def _compare(self, held: _Held) -> None:
+        """Mark as stale what has changed at its source."""
+        seen = await self._stamp(held)
+        if seen is not None and held.stamp and seen != held.stamp and not held.again.is_set() and not held.fetching:
+            self._set(held, stale=True)
+
     async def _stamp(self, held: _Held) -> str | None:
-        """The stamp of a local source; None when there is none to be had: a source that is away has not changed."""
-        try:
-            if _scheme(held.fact.uri) not in _LOCAL:
+        """The stamp of the source; None when there is none to be had: a source that is away has not changed."""
+        scheme = _scheme(held.fact.uri)
+        pool, bounds = self._lookers, self._bounds
+        if scheme in _REMOTE:
+            if self._clock() - held.asked < _ASK_SERVER_EVERY:
                 return None
+            held.asked = self._clock()
+            pool, bounds = self._askers, dataclasses.replace(self._bounds, attempts=1)
+        elif scheme not in _LOCAL:
+            return None
+        try:
             address = uri.parse(held.fact.uri)
-            ask = functools.partial(fetch.stamp, address, volumes=self._place.volumes, limits=self._bounds)
-            return await asyncio.get_running_loop().run_in_executor(self._lookers, ask)
+            ask = functools.partial(fetch.stamp, address, volumes=self._place.volumes, limits=bounds)
+            return await asyncio.get_running_loop().run_in_executor(pool, ask)
         except errors.MlshipError:
             return None
 
@@ -240,6 +268,7 @@ class Artifacts:
     def _brought(self, held: _Held, got: fetch.Fetched) -> None:
         held.attempts = 0
         held.stamp = got.stamp
+        held.asked = self._clock()
         record = kept.Kept(
             namespace=held.service.namespace,
             name=held.service.name,

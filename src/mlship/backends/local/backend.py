@@ -91,6 +91,8 @@ class LocalBackend:
             match action:
                 case actions.FetchArtifact():
                     self._artifacts.bring(service, action.uri)
+                case actions.LookAtArtifact():
+                    self._artifacts.look(service)
                 case actions.ForgetArtifact():
                     self._artifacts.forget(service, action.uri)
                 case actions.StartReplica():

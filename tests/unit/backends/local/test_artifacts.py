@@ -133,15 +133,20 @@ async def test_a_forgotten_artifact_is_gone_and_another_uri_takes_its_place(tmp_
 
 @contextlib.contextmanager
 def server(answers):
-    """A web server that gives each GET the next of ``answers`` (status, body); a list ends with its last."""
+    """A web server that gives each GET the next of ``answers`` (status, body), and each HEAD what a GET would get."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            status, body = answers.pop(0) if len(answers) > 1 else answers[0]
+        def do_HEAD(self):
+            status, body = answers[0]
             self.send_response(status)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
-            self.wfile.write(body)
+
+        def do_GET(self):
+            self.do_HEAD()
+            self.wfile.write(answers[0][1])
+            if len(answers) > 1:
+                answers.pop(0)
 
         def log_message(self, *_):
             pass
@@ -165,3 +170,34 @@ async def test_a_server_that_says_no_is_asked_again_much_later(tmp_path):
             assert failed.retry_at - made.now >= 30
             made.held.bring(IRIS, address)
             assert made.held.observe(IRIS) == failed
+
+
+async def test_looking_at_once_finds_changed_bytes_at_a_server(tmp_path):
+    with server([(200, b"one"), (200, b"three")]) as address:
+        async with bench(tmp_path / "home") as made:
+            made.held.bring(IRIS, address)
+            first = await made.settled()
+            made.held.look(IRIS)
+            stale = await made.until(lambda fact: fact.stale)
+            assert (stale.state, stale.digest) == (State.READY, first.digest)
+            made.held.bring(IRIS, address)
+            assert (await made.until(lambda fact: fact.digest != first.digest)).size == 5
+
+
+async def test_a_server_is_asked_once_a_minute_by_itself(tmp_path):
+    with server([(200, b"one"), (200, b"three")]) as address:
+        async with bench(tmp_path / "home") as made:
+            made.held.bring(IRIS, address)
+            await made.settled()
+            made.now += 61
+            assert (await made.until(lambda fact: fact.stale)).state is State.READY
+
+
+async def test_looking_again_at_what_failed_fetches_it_now(tmp_path):
+    with server([(404, b""), (200, b"one")]) as address:
+        async with bench(tmp_path / "home") as made:
+            made.held.look(IRIS)
+            made.held.bring(IRIS, address)
+            assert (await made.settled()).state is State.FAILED
+            made.held.look(IRIS)
+            assert (await made.until(lambda fact: fact.state is State.READY)).size == 3
