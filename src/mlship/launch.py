@@ -41,6 +41,7 @@ def ensure_running(
     given = {"--port": port, "--host": host, "--domain": domain, "--api-port": api_port}
     flags = [text for flag, value in given.items() if value for text in (flag, value)]
     until = time.monotonic() + deadline
+    before = where.control_log.stat().st_size if where.control_log.exists() else 0
     pid = _start(where, flags)
     while time.monotonic() < until:
         found = _answer(where)
@@ -49,9 +50,9 @@ def ensure_running(
         code = _ended(pid)
         # Another command may have started one at the same time: its is as good as ours.
         if code is not None and code != _LOCKED:
-            raise _did_not_start(where, f"ended with code {code}")
+            raise _did_not_start(where, f"ended with code {code}", since=before)
         time.sleep(0.05)
-    raise _did_not_start(where, f"did not answer within {deadline:.0f} s")
+    raise _did_not_start(where, f"did not answer within {deadline:.0f} s", since=before)
 
 
 def stop(where: home.Home, *, replicas: bool, deadline: float = 90.0) -> bool:
@@ -98,15 +99,25 @@ def is_held(lock: pathlib.Path) -> bool:
     return False
 
 
-def last_lines(log: pathlib.Path, *, lines: int = _LINES) -> list[str]:
-    """The end of the control plane's log for people: the messages of JSON lines, other lines as they are."""
+def last_lines(log: pathlib.Path, *, lines: int = _LINES, since: int = 0) -> list[str]:
+    """The end of the control plane's log for people: the messages of JSON lines, other lines as they are.
+
+    ``since``: the size of the log before what is of interest was written.
+    """
     try:
         with log.open("rb") as file:
-            file.seek(max(0, log.stat().st_size - _TAIL))
+            size = log.stat().st_size
+            # A log that is smaller than it was has been rotated: all of it is new.
+            file.seek(max(since if since <= size else 0, size - _TAIL))
             text = file.read().decode(errors="replace")
     except OSError:
         return []
-    return [_readable(line) for line in text.splitlines()[-lines:]]
+    shown: list[str] = []
+    for line in map(_readable, text.splitlines()[-lines:]):
+        # What a program says on stderr as it ends stands in its log already.
+        if not shown or not line.endswith(shown[-1]):
+            shown.append(line)
+    return shown
 
 
 def _readable(line: str) -> str:
@@ -151,11 +162,11 @@ def _ended(pid: int) -> int | None:
     return None if found == 0 else os.waitstatus_to_exitcode(status)
 
 
-def _did_not_start(where: home.Home, what: str) -> errors.BackendError:
-    lines = last_lines(where.control_log)
+def _did_not_start(where: home.Home, what: str, *, since: int) -> errors.BackendError:
+    lines = last_lines(where.control_log, since=since)
     told = "\n".join(f"  {line}" for line in lines) or "  (it wrote nothing)"
     return errors.BackendError(
-        f"the control plane {what}; the end of its log:\n{told}\n", hint=f"The whole log is {where.control_log}."
+        f"the control plane {what}; the end of its log:\n{told}\nThe whole log is {where.control_log}."
     )
 
 

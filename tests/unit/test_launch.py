@@ -101,7 +101,18 @@ def test_one_that_does_not_come_up_tells_the_end_of_its_log(tmp_path: pathlib.Pa
     with pytest.raises(errors.BackendError, match="ended with code 1") as caught:
         launch.ensure_running(where, port="auto", deadline=60)
     assert "state.db" in caught.value.message
-    assert str(where.control_log) in caught.value.hint
+    assert str(where.control_log) in caught.value.message
+
+
+def test_what_an_earlier_one_wrote_is_not_told(tmp_path: pathlib.Path):
+    log = tmp_path / "control.log"
+    log.write_text("old\n")
+    before = log.stat().st_size
+    with log.open("a") as file:
+        file.write('{"message": "it ends"}\nmlship control plane: it ends\n')
+    assert launch.last_lines(log, since=before) == ["it ends"]
+    log.write_text("new\n")
+    assert launch.last_lines(log, since=1000) == ["new"]
 
 
 def test_one_that_holds_the_home_and_is_silent_is_waited_for_only_so_long(tmp_path: pathlib.Path):

@@ -134,7 +134,7 @@ def _fetch(where: home.Home, location: str) -> fetch.Fetched:
             uri.parse(location),
             cache=cache.Cache(where.cache),
             volumes=where.volumes,
-            progress=lambda seen: line.show(progress.transfer(seen)),
+            progress=lambda seen: line.transfer(seen),
         )
 
 

@@ -164,8 +164,9 @@ def up(
     host: Annotated[str, typer.Option("--host", help="The address the gateway binds.")] = "",
     domain: Annotated[str, typer.Option("--domain", help="What service hosts end in: NAME-NAMESPACE.DOMAIN.")] = "",
     api_port: Annotated[
-        int, typer.Option("--api-port", help="Serve the control API on this loopback port too, with a token.")
-    ] = 0,
+        str,
+        typer.Option("--api-port", help="Serve the control API on this loopback port too, with a token; or 'auto'."),
+    ] = "",
 ) -> None:
     """Start the local control plane and the gateway. deploy and apply do it by themselves."""
     from mlship.cli import running

@@ -10,6 +10,9 @@ from mlship.storage import limits
 from mlship.storage import progress as transfers
 
 
+_WORTH_SHOWING = 8 * 1024 * 1024
+
+
 class Line:
     """A status line on ``stream``. On a terminal it is overwritten and vanishes at the end."""
 
@@ -34,6 +37,11 @@ class Line:
         elif text.split(":")[0] != self._last.split(":")[0]:
             self._write(f"waiting  {text}\n")
         self._last = text
+
+    def transfer(self, seen: transfers.Progress) -> None:
+        """Show a download or copy, if it is large enough that anybody has to wait for it."""
+        if max(seen.done_bytes, seen.total_bytes or 0) >= _WORTH_SHOWING:
+            self.show(transfer(seen))
 
     def _write(self, text: str) -> None:
         self._stream.write(text)

@@ -12,12 +12,10 @@ from mlship import client, home, launch
 from mlship.cli import deploying, session
 
 
-def up(where: home.Home, *, port: str, host: str, domain: str, api_port: int) -> None:
+def up(where: home.Home, *, port: str, host: str, domain: str, api_port: str) -> None:
     """Have a control plane run and say where the gateway is."""
     with session.failures():
-        found = launch.ensure_running(
-            where, port=port, host=host, domain=domain, api_port=str(api_port) if api_port else ""
-        )
+        found = launch.ensure_running(where, port=port, host=host, domain=domain, api_port=api_port)
         session.tell("started" if found["started"] else "was running already")
         session.out(f"gateway  {found['gateway']['url']}")
         if found.get("apiPort"):

@@ -71,6 +71,7 @@ class Gateway:
         self._changed = asyncio.Event()
         self._publishing = asyncio.Lock()
         self._ready = False
+        self._answered = False
 
     async def start(self) -> None:
         """Write the bootstrap, adopt what an earlier control plane published, see to it that Envoy runs.
@@ -114,6 +115,7 @@ class Gateway:
         ready = self._keeper.is_ready(KEY)
         if ready != self._ready:
             self._ready = ready
+            self._answered = True
             self._on_event("Envoy answers." if ready else "Envoy does not answer; the supervisor restarts it.")
         self._changed.set()
 
@@ -125,8 +127,13 @@ class Gateway:
             running=running,
             url=self.listen.url,
             applied=applied,
-            message="" if running else f"Envoy is not answering; its log is {self._home.logs / 'gateway.log'}.",
+            message="" if running else self._silence(),
         )
+
+    def _silence(self) -> str:
+        if not self._answered:
+            return "Envoy is starting."
+        return f"Envoy is not answering; its log is {self._home.logs / 'gateway.log'}."
 
     async def watch(self) -> AsyncIterator[None]:
         """Yields whenever ``view`` may have changed; changes in between are one."""

@@ -37,3 +37,12 @@ def test_a_phase_is_the_ready_condition_in_words():
     waiting = {"type": "Ready", "status": "False", "reason": "Starting", "message": "the model is being loaded."}
     assert progress.phase({"status": {"conditions": [waiting]}}) == "Starting: the model is being loaded."
     assert progress.phase({}) == "Pending: waiting for the control plane"
+
+
+def test_a_small_transfer_is_not_worth_a_line():
+    stream = io.StringIO()
+    with progress.Line(stream) as line:
+        line.transfer(transfers.Progress(done_bytes=10, total_bytes=1000, rate=0.0, phase="copy"))
+        assert stream.getvalue() == ""
+        line.transfer(transfers.Progress(done_bytes=10, total_bytes=1 << 30, rate=0.0, phase="copy"))
+    assert "copy" in stream.getvalue()
