@@ -9,7 +9,6 @@ from mlship import client
 from mlship.storage import limits
 from mlship.storage import progress as transfers
 
-
 _WORTH_SHOWING = 8 * 1024 * 1024
 
 
