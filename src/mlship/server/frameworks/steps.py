@@ -24,7 +24,10 @@ _MAX_RECORD_FIELDS = 1000
 
 
 def form(estimator: Any) -> frames.Form:
-    """How ``estimator`` wants its data, as far as it can be told."""
+    """How ``estimator`` wants its data, as far as it can be told.
+
+    Raises ``errors.SpecError`` naming the extra when only a DataFrame will do and pandas is not installed.
+    """
     first = rows.inner(estimator)
     kinds = _kinds(first)
     if kinds & _VECTORIZERS:
@@ -37,6 +40,8 @@ def form(estimator: Any) -> frames.Form:
     features = _count(estimator) or _count(first)
     if not features and not names:
         return frames.Anything()
+    if names and _selects_by_name(first):
+        frames.pandas()
     named = names and frames.has_pandas()
     if "ColumnTransformer" in kinds or kinds & _ENCODERS or "SimpleImputer" in kinds or _preprocessor(first):
         return _by_steps(first, names if named else (), features or len(names))
@@ -48,6 +53,16 @@ def form(estimator: Any) -> frames.Form:
         named=bool(named),
         row=rows.typical(estimator, features or len(names)),
     )
+
+
+def _selects_by_name(estimator: Any) -> bool:
+    """Whether columns are chosen by their names, which only a DataFrame has."""
+    chosen = [columns for _, _, columns in getattr(estimator, "transformers_", ())]
+    return any(isinstance(one, str) or _has_text(one) for one in chosen)
+
+
+def _has_text(columns: Any) -> bool:
+    return isinstance(columns, list | tuple | np.ndarray) and any(isinstance(column, str) for column in columns)
 
 
 def _kinds(estimator: Any) -> frozenset[str]:

@@ -7,6 +7,8 @@ import pandas as pd
 import pytest
 from sklearn import compose, ensemble, feature_extraction, impute, linear_model, pipeline, preprocessing
 
+from mlship import errors
+from mlship.server.artifact import kinds
 from mlship.server.frameworks import frames, steps
 
 TABLE = pd.DataFrame(
@@ -160,3 +162,12 @@ def test_records_say_strings_numbers_or_both() -> None:
 
 def test_nothing_is_known_of_other_objects() -> None:
     assert isinstance(steps.form(object()), frames.Anything)
+
+
+def test_columns_chosen_by_name_need_pandas_and_others_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    by_name = compose.ColumnTransformer([("age", preprocessing.StandardScaler(), ["age"])]).fit(TABLE, TARGET)
+    by_place = compose.ColumnTransformer([("age", preprocessing.StandardScaler(), [0])]).fit(TABLE, TARGET)
+    monkeypatch.setattr(kinds, "is_installed", lambda _: False)
+    with pytest.raises(errors.SpecError, match=r"pip install 'mlship\[pandas\]'"):
+        steps.form(by_name)
+    assert not isinstance(steps.form(by_place), frames.Anything)
