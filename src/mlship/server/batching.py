@@ -82,6 +82,11 @@ def decide(group: Group, limits: Limits, *, now: float) -> Take | Wait:
     return Wait(ripe)
 
 
+def at_once(view: View, limits: Limits) -> bool:
+    """Whether a request that comes now starts now, alone: nobody waits, a slot is free, and no budget holds it."""
+    return not view.waiting and view.running < limits.slots and not limits.latency
+
+
 def free(view: View, limits: Limits) -> bool:
     """Whether one more execution may start."""
     return view.running < limits.slots

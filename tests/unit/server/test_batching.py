@@ -29,6 +29,13 @@ def test_who_must_run_alone_waits_for_nobody() -> None:
     assert batching.decide(batching.Group(rows=1, since=5.0, alone=True), PATIENT, now=5.0) == batching.Take(1)
 
 
+def test_a_request_starts_at_once_when_nobody_waits_a_slot_is_free_and_nothing_holds_it() -> None:
+    assert batching.at_once(batching.View(waiting=0, running=1), JOINING)
+    assert not batching.at_once(batching.View(waiting=0, running=2), JOINING)
+    assert not batching.at_once(batching.View(waiting=1, running=1), JOINING)
+    assert not batching.at_once(batching.View(waiting=0, running=0), PATIENT)
+
+
 def test_a_slot_is_free_below_the_limit() -> None:
     assert batching.free(batching.View(waiting=1, running=1), LIMITS)
     assert not batching.free(batching.View(waiting=1, running=2), LIMITS)
