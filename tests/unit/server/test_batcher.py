@@ -394,17 +394,23 @@ class Ends:
             self.seen.setdefault(number, []).append(how)
 
 
-STEPS = st.one_of(
+SUBMIT = st.tuples(
+    st.just("submit"),
     st.tuples(
-        st.just("submit"),
-        st.tuples(st.sampled_from([0.5, 3.0, 1000.0]), st.sampled_from(["a", "b"]), st.sampled_from([1, 2, 5, -1])),
+        st.sampled_from([1000.0, 1000.0, 3.0, 0.5]), st.sampled_from(["a", "a", "b"]), st.sampled_from([1, 2, 5, -1])
     ),
-    st.tuples(st.just("cancel"), st.integers(0, 40)),
-    st.tuples(st.just("end"), st.booleans()),
-    st.tuples(st.just("time"), st.sampled_from([0.4, 1.0])),
-    st.tuples(st.just("close"), st.none()),
-    st.tuples(st.just("abandon"), st.none()),
 )
+# Many more arrive than go, or there would be little to join.
+STEPS = st.one_of(
+    SUBMIT,
+    SUBMIT,
+    SUBMIT,
+    SUBMIT,
+    st.tuples(st.just("cancel"), st.integers(0, 40)),
+    st.tuples(st.just("end"), st.sampled_from([False, False, False, True])),
+    st.tuples(st.just("time"), st.sampled_from([0.0, 0.4, 1.0])),
+)
+SHUTDOWNS = st.lists(st.one_of(st.tuples(st.sampled_from(["close", "abandon"]), st.none()), STEPS), max_size=5)
 
 
 LIMITS = st.fixed_dictionaries(
@@ -435,18 +441,21 @@ async def act(steps: list[tuple[str, Any]], limits: dict[str, Any]) -> Ends:
             queue.abandon("over.")
         await asyncio.sleep(0)
         assert queue.waiting <= max(1, limits["queue_size"]) + limits["slots"] * limits["max_rows"], "the line grows"
-    for _ in range(1000):
+    for _ in range(200):
         if runner.pending:
             runner.end()
-        await asyncio.sleep(0.01)
-    await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.sleep(0.05)
+    found = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [one for one in found if one is not None and not isinstance(one, asyncio.CancelledError)] == []
     assert await queue.drained(asyncio.get_running_loop().time() + 1), "somebody is still inside"
     assert set(ends.seen) | {number for number, task in enumerate(tasks) if task.cancelled()} == set(range(len(tasks)))
     return ends
 
 
 @settings(deadline=None, max_examples=200)
-@given(steps=st.lists(STEPS, max_size=40), limits=LIMITS)
-def test_every_submitted_request_ends_exactly_once(steps: list[tuple[str, Any]], limits: dict[str, Any]) -> None:
-    ends = virtual(act(steps, limits))
+@given(steps=st.lists(STEPS, min_size=10, max_size=40), shutdown=SHUTDOWNS, limits=LIMITS)
+def test_every_submitted_request_ends_exactly_once(
+    steps: list[tuple[str, Any]], shutdown: list[tuple[str, Any]], limits: dict[str, Any]
+) -> None:
+    ends = virtual(act([*steps, *shutdown], limits))
     assert all(len(how) == 1 for how in ends.seen.values())
