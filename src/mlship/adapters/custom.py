@@ -133,6 +133,7 @@ class Custom:
     """A user's object as a model."""
 
     is_async = False
+    joins = False
     parameters: Mapping[str, type] | None = {}
 
     def __init__(
@@ -149,6 +150,8 @@ class Custom:
         self._after = _hook(instance, "postprocess") if kserve else None
         self._example = _example(said, self._signature)
         self.concurrent = _concurrent(instance, self._where, is_async=self.is_async)
+        # The code may keep something of each request, or look at its rows together: only its author knows.
+        self.joins = bool(getattr(instance, "joins", False))
         if self._call.extras & {"parameters", "params"}:
             self.parameters = None
 

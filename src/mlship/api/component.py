@@ -122,7 +122,7 @@ class Batcher(fields.Spec):
     """Join requests into batches."""
 
     max_batch_size: Int | None = opt("Largest batch; 32 by default.")
-    max_latency: Int | None = opt("Longest wait in milliseconds; 5000 by default.")
+    max_latency: Int | None = opt("Longest wait in milliseconds for others to join; none by default (KServe: 5000).")
     timeout: Int | None = opt("Timeout of a batch in seconds.")
 
 

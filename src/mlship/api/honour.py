@@ -180,15 +180,20 @@ def _runtime_choice(
     if wanted.implementation is service.Implementation.CONTAINER:
         return
     try:
-        select.select(wanted, namespaced=namespaced, cluster=cluster)
+        chosen = select.select(wanted, namespaced=namespaced, cluster=cluster)
     except errors.SpecError as error:
         field: Path = ("runtime",) if wanted.runtime else ()
         if not field and wanted.path[-1] == "model":
             field = ("modelFormat",)
         yield problems.refuse((*wanted.path, *field), *problems.said(error))
+        return
+    if wanted.batcher is not None and (wanted.command or not runtime.is_builtin(chosen.runtime)):
+        yield problems.refuse((*_PREDICTOR, "batcher"), *honour_tables.NO_BATCHER)
 
 
 def _custom(predictor: service.Predictor) -> Iterator[Problem]:
+    if predictor.batcher is not None:
+        yield problems.refuse((*_PREDICTOR, "batcher"), *honour_tables.NO_BATCHER)
     containers = predictor.containers or ()
     serving = next((one for one in containers if one.name == service.SERVING_CONTAINER), containers[0])
     for index, found in enumerate(containers):

@@ -28,13 +28,12 @@ COMPONENT_REFUSED = {
         "remove it: the new version takes all when ready",
     ),
     "logger": ("payloads are not logged by this version", "remove it; requests are in the service's own log"),
-    "batcher": ("requests are not joined by this version", "remove it"),
     "storage_uris": ("several artifacts are not loaded by this version", "put them into one folder and use storageUri"),
 }
 COMPONENT_NOTICED = {
     "deployment_strategy": "has no effect: new replicas always start before old ones stop",
 }
-COMPONENT_HONOURED = frozenset({"min_replicas", "max_replicas", "timeout", "labels", "annotations"})
+COMPONENT_HONOURED = frozenset({"batcher", "min_replicas", "max_replicas", "timeout", "labels", "annotations"})
 
 _NODES = "has no effect: there is one machine"
 _CLUSTER = "has no effect: it is about a cluster's pods"
@@ -101,6 +100,7 @@ CONTAINER_REFUSED = {
     "volume_mounts": _NO_MOUNTS,
     "volume_devices": _NO_MOUNTS,
 }
+NO_BATCHER = ("requests are joined by mlship's own model server only", "remove it, or batch in the program itself")
 # Of a custom container they are honoured; a model is ready when an inference succeeded.
 PROBES_NOTICED = dict.fromkeys(_PROBES, "has no effect: a model is ready when an inference succeeded")
 CONTAINER_NOTICED = {

@@ -199,6 +199,7 @@ class Effective:
     max_replicas: int
     timeout: int
     grace_seconds: int | None
+    batcher: component.Batcher | None
     container: container.Container | None
     labels: Mapping[str, str]
     annotations: Mapping[str, str]
@@ -235,6 +236,7 @@ def effective(service: InferenceService) -> Effective:
         max_replicas=most,
         timeout=DEFAULT_TIMEOUT_SECONDS if predictor.timeout is None else predictor.timeout,
         grace_seconds=predictor.termination_grace_period_seconds,
+        batcher=predictor.batcher,
         container=custom,
         labels={**service.labels, **(predictor.labels or {})},
         annotations={**service.annotations, **(predictor.annotations or {})},

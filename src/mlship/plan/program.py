@@ -25,6 +25,9 @@ MODEL_PATH = "$(MLSHIP_MODEL_PATH)"
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 _BACKSTOPS = (600, 3600, 86400)
+_NO_LIMIT = 10**7
+# KServe's, for a batcher that does not say.
+_BATCH_SIZE = 32
 _DEFAULT_GRACE = 30.0
 _DRAIN_MARGIN = 2.0
 _DEFAULT_START_DEADLINE = 120.0
@@ -59,7 +62,8 @@ def _model_server(effective: services.Effective) -> actions.ProcessSpec:
         *("--model-format", effective.model_format),
         *("--http-socket", HTTP_SOCKET),
         *("--grpc-socket", GRPC_SOCKET),
-        *("--request-timeout", str(backstop(effective.timeout))),
+        *("--request-timeout", str(_request_timeout(effective))),
+        *_batching(effective),
         # Answers under way are given before the grace is over, or the supervisor's SIGKILL cuts them off.
         *("--drain-seconds", f"{max(_grace(effective) - _DRAIN_MARGIN, 1.0):g}"),
         *(("--workers", str(cores)) if (cores := _cores(effective.resources)) else ()),
@@ -73,6 +77,22 @@ def _model_server(effective: services.Effective) -> actions.ProcessSpec:
         probe=actions.Probe(path=f"/v2/models/{effective.name}/ready"),
         start_deadline=_DEFAULT_START_DEADLINE,
         stop_grace=_grace(effective),
+    )
+
+
+def _request_timeout(effective: services.Effective) -> int:
+    own = effective.batcher.timeout if effective.batcher else None
+    return min(backstop(effective.timeout), own or _NO_LIMIT)
+
+
+def _batching(effective: services.Effective) -> tuple[str, ...]:
+    """KServe's batcher as flags. Its longest wait is kept when it is written; a wait that nobody wrote is none."""
+    if effective.batcher is None:
+        return ()
+    size, wait = effective.batcher.max_batch_size, effective.batcher.max_latency
+    return (
+        *("--max-batch-size", str(_BATCH_SIZE if size is None else size)),
+        *(("--batch-latency-ms", str(wait)) if wait is not None else ()),
     )
 
 

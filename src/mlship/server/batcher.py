@@ -2,61 +2,89 @@
 
 A caller waits in ``submit`` until its result is there, its deadline passes, it is cancelled, or the queue closes.
 The item in the queue owns the caller's future; whoever settles it first wins and the others find it done, so that a
-caller who leaves never hurts another. A request whose caller has left is dropped before it runs. What to take, and
-when, is decided in ``batching``; where it runs, in ``worker``. All methods belong to the event loop's thread.
+caller who leaves never hurts another. A request whose caller has left, or whose time is over, is dropped before it
+runs. A join that fails gives nobody an answer: its requests go back to the head of the line and run one by one. What
+to take, and when, is decided in ``batching``; where it runs, in ``worker``; how calls are joined, in ``joining``.
+
+One timer watches the earliest deadline of all who are inside, rather than one for each request: with the usual equal
+timeouts it goes off about once in a timeout. All methods belong to the event loop's thread.
 """
 
 from __future__ import annotations
 
 import asyncio
 import dataclasses
+import functools
+import itertools
+import logging
+import math
 import time
+from collections.abc import Callable, Iterator, Sequence
 
 from mlship import errors
-from mlship.server import batching, worker
+from mlship.server import batching, calls, joining, line, logs, worker
 
-
-@dataclasses.dataclass(slots=True, eq=False)
-class _Item:
-    call: worker.Call
-    future: asyncio.Future[Answer]
-    queued_ns: int
-    waited_ns: int = 0
+LOG = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class Answer:
     """What a request got: ``result`` of the model, and the nanoseconds it waited for a slot."""
 
-    result: worker.Result
+    result: calls.Result
     queue_ns: int
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Execution:
+    """A call of the model that gave answers: to so many requests, of so many rows, in so many nanoseconds."""
+
+    requests: int
+    rows: int
+    nanoseconds: int
+
+
+def _unheard(execution: Execution) -> None:
+    """Nobody counts."""
+
+
 class Batcher:
-    """Admits, queues and starts the requests of one model.
+    """Admits, queues, joins and starts the requests of one model.
 
     Args:
-        runner: runs a call off the loop.
-        queue_size: how many may wait beyond those that run.
+        runner: runs calls off the loop.
+        limits: how many may wait, run and be joined; ``slots`` is the runner's.
         label: the model, as messages name it.
+        executed: is told of every execution that gave answers.
     """
 
-    def __init__(self, runner: worker.Runner, *, queue_size: int, label: str) -> None:
+    def __init__(
+        self,
+        runner: worker.Runner,
+        *,
+        limits: batching.Limits,
+        label: str,
+        executed: Callable[[Execution], None] = _unheard,
+    ) -> None:
         self._runner = runner
-        self._limits = batching.Limits(queue_size=queue_size, slots=runner.slots)
+        self._limits = limits
         self._label = label
-        # A dict as ordered set: a caller that leaves takes its item out at once, and the place is free again.
-        self._waiting: dict[int, _Item] = {}
-        self._started: dict[int, _Item] = {}
+        self._executed = executed
+        self._line = line.Line()
+        self._started: dict[int, Sequence[line.Item]] = {}
+        self._numbers = itertools.count()
         self._closed: str | None = None
         self._idle = asyncio.Event()
         self._idle.set()
         self._mean_seconds = 0.0
+        self._watch: asyncio.TimerHandle | None = None
+        self._watched = math.inf
+        self._wake: asyncio.TimerHandle | None = None
 
     @property
     def waiting(self) -> int:
         """Requests in the queue."""
-        return len(self._waiting)
+        return len(self._line)
 
     @property
     def running(self) -> int:
@@ -64,40 +92,54 @@ class Batcher:
         return len(self._started)
 
     def _view(self) -> batching.View:
-        return batching.View(waiting=len(self._waiting), running=len(self._started), mean_seconds=self._mean_seconds)
+        return batching.View(waiting=len(self._line), running=len(self._started), mean_seconds=self._mean_seconds)
 
-    async def submit(self, call: worker.Call, *, deadline: float) -> Answer:
-        """Run ``call`` when a slot is free.
+    async def submit(self, call: calls.Call, *, deadline: float, rows: int = 1) -> Answer:
+        """Run ``call`` when a slot is free, by itself or joined with others like it.
 
         Args:
             deadline: by the event loop's clock.
+            rows: how many the call brings; a batch is filled up to so many.
 
         Raises:
             Overloaded: the queue is full (reason Overloaded), or the deadline passed (reason DeadlineExceeded).
             NotReady: the model is being unloaded.
         """
         loop = asyncio.get_running_loop()
-        self._admit(loop.time(), deadline)
-        item = _Item(call=call, future=loop.create_future(), queued_ns=time.perf_counter_ns())
-        self._waiting[id(item)] = item
+        now = loop.time()
+        view = self._view()
+        self._admit(view, now, deadline)
+        # A lone client's path: nothing is said about joining that nobody would read.
+        at_once = batching.at_once(view, self._limits)
+        item = line.Item(
+            call=call,
+            future=loop.create_future(),
+            key=joining.key(call) if self._limits.joins and not at_once else None,
+            rows=rows,
+            since=now,
+            deadline=deadline,
+            queued_ns=time.perf_counter_ns(),
+        )
         self._idle.clear()
-        self._pump()
-        begun = loop.time()
+        if deadline < self._watched:
+            self._watch_until(deadline, loop)
+        if at_once:
+            self._start([item], loop)
+        else:
+            self._line.add(item)
+            self._pump(loop)
         try:
-            async with asyncio.timeout_at(deadline):
-                return await item.future
-        except TimeoutError:
-            raise self._expired(loop.time() - begun, item) from None
+            answer: Answer = await item.future
         finally:
             self._leave(item)
+        return answer
 
-    def _admit(self, now: float, deadline: float) -> None:
+    def _admit(self, view: batching.View, now: float, deadline: float) -> None:
         if self._closed is not None:
             raise errors.NotReady(self._closed)
-        view = self._view()
         if not batching.admits(view, self._limits):
             raise errors.Overloaded(
-                f"{self._label}: {view.running} requests run and {view.waiting} wait, the queue is full.",
+                f"{self._label}: {view.running} executions run and {view.waiting} requests wait, the queue is full.",
                 hint="Repeat later, add replicas, or raise --queue-size or --workers.",
                 retry_after=batching.retry_after(view, self._limits),
             )
@@ -106,47 +148,141 @@ class Batcher:
                 f"{self._label}: the request's time was over before it could run.", reason=errors.Reason.DEADLINE
             )
 
-    def _expired(self, seconds: float, item: _Item) -> errors.Overloaded:
-        where = "while waiting for a free worker" if id(item) in self._waiting else "while the model was running"
-        return errors.Overloaded(
-            f"{self._label}: no answer within the request's time, it ended after {seconds:.3g} s {where}.",
+    def _leave(self, item: line.Item) -> None:
+        item.call.abandoned = True
+        self._line.remove(item)
+        if item.future.done() and not item.future.cancelled():
+            item.future.exception()  # A caller who left just now has not looked; the loop would complain.
+        self._note_idle()
+
+    # Deadlines
+
+    def _watch_until(self, deadline: float, loop: asyncio.AbstractEventLoop) -> None:
+        if self._watch is not None:
+            self._watch.cancel()
+        self._watched = deadline
+        self._watch = loop.call_at(deadline, self._expire, loop) if deadline < math.inf else None
+
+    def _expire(self, loop: asyncio.AbstractEventLoop) -> None:
+        # Timers may go off a little early by the clock that they were set with.
+        now = max(loop.time(), self._watched)
+        inside = [item for item in self._inside() if not item.future.done()]
+        for item in inside:
+            if item.deadline <= now:
+                self._end(item, now, _WAITING if item in self._line else "while the model was running")
+        self._watch_until(min((item.deadline for item in inside if item.deadline > now), default=math.inf), loop)
+        self._note_idle()
+
+    def _end(self, item: line.Item, now: float, where: str) -> None:
+        error = errors.Overloaded(
+            f"{self._label}: no answer within the request's time, it ended after {now - item.since:.3g} s {where}.",
             hint="Give the request more time (its own timeout, or --request-timeout), or add replicas.",
             reason=errors.Reason.DEADLINE,
         )
+        self._fail(item, error)
 
-    def _leave(self, item: _Item) -> None:
+    def _fail(self, item: line.Item, error: errors.MlshipError) -> None:
         item.call.abandoned = True
-        self._waiting.pop(id(item), None)
-        item.future.cancel()
-        self._note_idle()
-
-    def _pump(self) -> None:
-        while isinstance(decision := batching.decide(self._view(), self._limits), batching.Take):
-            for _ in range(decision.count):
-                item = self._waiting.pop(next(iter(self._waiting)))
-                self._start(item)
-
-    def _start(self, item: _Item) -> None:
-        item.waited_ns = time.perf_counter_ns() - item.queued_ns
-        self._started[id(item)] = item
-        self._runner.start(item.call, lambda result: self._finish(item, result))
-
-    def _finish(self, item: _Item, result: worker.Result) -> None:
-        del self._started[id(item)]
-        # An exponential mean over about the last ten; it only says when to come back.
-        self._mean_seconds += (result.nanoseconds / 1e9 - self._mean_seconds) * 0.1
+        self._line.remove(item)
         if not item.future.done():
-            item.future.set_result(Answer(result=result, queue_ns=item.waited_ns))
-        self._pump()
+            item.future.set_exception(error)
+
+    def _inside(self) -> Iterator[line.Item]:
+        return itertools.chain(list(self._line), *self._started.values())
+
+    # Executions
+
+    def _pump(self, loop: asyncio.AbstractEventLoop) -> None:
+        while len(self._line) and batching.free(self._view(), self._limits):
+            together = self._ripe(loop)
+            if together is None:
+                return
+            if together:
+                self._start(together, loop)
+
+    def _ripe(self, loop: asyncio.AbstractEventLoop) -> list[line.Item] | None:
+        """The requests to start now, without those whose time is over; None when there is nothing to start yet."""
+        now = loop.time()
+        groups = self._line.groups() if self._limits.latency else [self._line.head()]
+        waits = []
+        for key, group in groups:
+            decision = batching.decide(group, self._limits, now=now)
+            if isinstance(decision, batching.Take):
+                return self._in_time(self._line.take(key, decision.rows), now)
+            waits.append(decision.until)
+        self._wake_at(min(waits), loop)
+        return None
+
+    def _in_time(self, taken: list[line.Item], now: float) -> list[line.Item]:
+        for item in taken:
+            if item.deadline <= now and not item.future.done():
+                self._end(item, now, _WAITING)
+        return [item for item in taken if not item.future.done()]
+
+    def _wake_at(self, when: float, loop: asyncio.AbstractEventLoop) -> None:
+        if self._wake is not None:
+            self._wake.cancel()
+        self._wake = loop.call_at(when, self._pump, loop)
+
+    def _start(self, together: Sequence[line.Item], loop: asyncio.AbstractEventLoop) -> None:
+        begun = time.perf_counter_ns()
+        for item in together:
+            item.waited_ns = begun - item.queued_ns
+        number = next(self._numbers)
+        self._started[number] = together
+        self._runner.start([item.call for item in together], functools.partial(self._finish, number, loop))
+
+    def _finish(self, number: int, loop: asyncio.AbstractEventLoop, results: Sequence[calls.Result]) -> None:
+        together = self._started.pop(number)
+        self._count(together, results)
+        again = []
+        for item, result in zip(together, results, strict=True):
+            if item.future.done():
+                continue
+            if result.again is calls.Again.NO:
+                item.future.set_result(Answer(result=result, queue_ns=item.waited_ns))
+            else:
+                again.append(item)
+        if any(result.again is calls.Again.NOT_BY_ROWS for result in results):
+            self._join_no_more()
+        if again:
+            self._line.put_back(again)
+        self._pump(loop)
         self._note_idle()
+
+    def _count(self, together: Sequence[line.Item], results: Sequence[calls.Result]) -> None:
+        spent = max(result.nanoseconds for result in results)
+        # An exponential mean over about the last ten; it only says when to come back.
+        self._mean_seconds += (spent / 1e9 - self._mean_seconds) * 0.1
+        rows = [item.rows for item, result in zip(together, results, strict=True) if result.outputs is not None]
+        if rows:
+            self._executed(Execution(requests=len(rows), rows=sum(rows), nanoseconds=spent))
+
+    def _join_no_more(self) -> None:
+        if self._limits.joins:
+            self._limits = dataclasses.replace(self._limits, max_rows=1, latency=0.0)
+            LOG.warning("requests are joined no more", extra=logs.fields(model=self._label, why=_NOT_BY_ROWS))
+
+    # The end
 
     def _note_idle(self) -> None:
-        if not self._waiting and not self._started:
+        if not len(self._line) and not self._started:
             self._idle.set()
+            if self._closed is not None:
+                self._forget_timers()
+
+    def _forget_timers(self) -> None:
+        # They would keep the model in memory after it was unloaded.
+        for timer in (self._watch, self._wake):
+            if timer is not None:
+                timer.cancel()
+        self._watch = self._wake = None
+        self._watched = math.inf
 
     def close(self, why: str) -> None:
         """Let nobody in any more: new requests get ``NotReady(why)``. Those inside go on."""
         self._closed = why
+        self._note_idle()
 
     async def drained(self, deadline: float) -> bool:
         """Wait until nobody is inside, at most until ``deadline`` by the loop's clock; whether that was reached."""
@@ -163,9 +299,13 @@ class Batcher:
         Code that runs cannot be stopped; it ends in its own time and its result is dropped.
         """
         self.close(why)
-        for item in [*self._waiting.values(), *self._started.values()]:
-            item.call.abandoned = True
-            if not item.future.done():
-                item.future.set_exception(errors.NotReady(why))
-        self._waiting.clear()
+        for item in self._inside():
+            self._fail(item, errors.NotReady(why))
         self._note_idle()
+
+
+_WAITING = "while waiting for a free worker"
+_NOT_BY_ROWS = (
+    "its outputs have not one row for each row of its inputs: every request runs by itself from now on; "
+    "a signature whose shapes do not begin with -1 (in model.schema.yaml) says so from the start"
+)

@@ -1,7 +1,8 @@
-"""What to do with a queue now: take so many, wait, or shed. Pure: the queue's view goes in, one decision comes out.
+"""What to do with a queue now: take so many rows, wait, or shed. Pure: the queue's view goes in, a decision comes out.
 
-``Batcher`` asks here whenever a request arrives and whenever a slot becomes free. Today a take is one request per
-free slot; joining what queued while the slots were busy changes ``decide`` and nothing else.
+``Batcher`` asks here whenever a request arrives, a slot becomes free or a wait it was told of is over. A request that
+finds a free slot starts at once; what queued while the slots were busy is joined, up to ``max_rows``. Only a latency
+budget makes a free slot wait, for the requests that would fill the batch.
 """
 
 from __future__ import annotations
@@ -12,14 +13,27 @@ import math
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Limits:
-    """``queue_size``: requests that may wait, beyond those that run. ``slots``: executions at the same time."""
+    """``queue_size``: requests that may wait, beyond those that run. ``slots``: executions at the same time.
+
+    ``max_rows``: rows of a joined execution, 1 joins nothing. ``latency``: seconds that the oldest request of a batch
+    may wait for others although a slot is free.
+    """
 
     queue_size: int
     slots: int
+    max_rows: int = 1
+    latency: float = 0.0
 
     def __post_init__(self) -> None:
         if self.queue_size < 0 or self.slots < 1:
             raise ValueError(f"a queue needs queue_size >= 0 and slots >= 1, got {self}")
+        if self.max_rows < 1 or not self.latency >= 0:
+            raise ValueError(f"a queue needs max_rows >= 1 and latency >= 0, got {self}")
+
+    @property
+    def joins(self) -> bool:
+        """Whether requests are joined at all."""
+        return self.max_rows > 1
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -32,27 +46,55 @@ class View:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Take:
-    """Start an execution of the ``count`` oldest requests."""
+class Group:
+    """Requests that wait and may be joined with each other: their rows, and since when the oldest waits."""
 
-    count: int
+    rows: int
+    since: float
+    alone: bool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Take:
+    """Start an execution of the group's oldest requests, at most so many rows (always one request at least)."""
+
+    rows: int
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Wait:
-    """Nothing to start until a request arrives or a slot is free."""
+    """Not before ``until``, unless more requests of the group come."""
+
+    until: float
 
 
-def decide(view: View, limits: Limits) -> Take | Wait:
-    """What to do with the requests that wait."""
-    if view.waiting and view.running < limits.slots:
+def decide(group: Group, limits: Limits, *, now: float) -> Take | Wait:
+    """What to do with a group while a slot is free.
+
+    Args:
+        now: by the clock of ``group.since``, in seconds.
+    """
+    if group.alone or not limits.joins:
         return Take(1)
-    return Wait()
+    ripe = group.since + limits.latency
+    if group.rows >= limits.max_rows or now >= ripe:
+        return Take(limits.max_rows)
+    return Wait(ripe)
+
+
+def at_once(view: View, limits: Limits) -> bool:
+    """Whether a request that comes now starts now, alone: nobody waits, a slot is free, and no budget holds it."""
+    return not view.waiting and view.running < limits.slots and not limits.latency
+
+
+def free(view: View, limits: Limits) -> bool:
+    """Whether one more execution may start."""
+    return view.running < limits.slots
 
 
 def admits(view: View, limits: Limits) -> bool:
     """Whether one more request may join; if not it is shed, before it costs anything."""
-    return view.running < limits.slots or view.waiting < limits.queue_size
+    return (view.running < limits.slots and not view.waiting) or view.waiting < limits.queue_size
 
 
 def retry_after(view: View, limits: Limits) -> float:

@@ -59,15 +59,15 @@ class Inference:
         )
         bound = time.perf_counter_ns()
         try:
-            answer = await self._submit(served, call, deadline)
+            rows = binding.rows(inputs, served.signature)
+            answer = await self._submit(served, call, deadline, rows)
             packing = time.perf_counter_ns()
             response = _response(request, answer.result, served)
         except BaseException:
             served.statistics.failed(time.perf_counter_ns() - begun)
             raise
-        rows = binding.rows(inputs, served.signature)
         ended = time.perf_counter_ns()
-        self.metrics.inferred(served.source.name, seconds=answer.result.nanoseconds / 1e9, rows=rows)
+        self.metrics.inferred(served.source.name, rows=rows)
         served.statistics.succeeded(
             rows=rows,
             now_ms=time.time_ns() // 1_000_000,
@@ -77,9 +77,9 @@ class Inference:
         )
         return response
 
-    async def _submit(self, served: repository.Served, call: worker.Call, deadline: float) -> batcher.Answer:
+    async def _submit(self, served: repository.Served, call: worker.Call, deadline: float, rows: int) -> batcher.Answer:
         try:
-            return await served.batcher.submit(call, deadline=deadline)
+            return await served.batcher.submit(call, deadline=deadline, rows=rows)
         except errors.Overloaded as error:
             if error.reason is errors.Reason.DEADLINE:
                 self.metrics.expired(served.source.name)

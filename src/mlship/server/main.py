@@ -139,6 +139,8 @@ class _Server:
         self._models = repository.Repository(
             engine,
             queue_size=chosen.queue_size,
+            max_batch_size=chosen.max_batch_size,
+            batch_latency=chosen.batch_latency_ms / 1e3,
             drain_seconds=chosen.drain_seconds,
             discover=functools.partial(_discover, chosen),
             observer=counters,

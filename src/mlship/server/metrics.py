@@ -14,6 +14,7 @@ from prometheus_client import core, exposition, registry
 UNKNOWN_MODEL = ""
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 _LOAD_SECONDS = (0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
+_BATCH = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096)
 _BYTES = (256, 1024, 4096, 16384, 65536, 262144, 1048576, 4194304, 16777216, 67108864, 268435456)
 
 # name, requests waiting, executions running
@@ -70,6 +71,16 @@ class Metrics:
             buckets=_SECONDS,
             registry=self._registry,
         )
+        self._batches = prometheus_client.Histogram(
+            "mlship_batch_requests",
+            "Requests that one execution answered.",
+            ("model",),
+            buckets=_BATCH,
+            registry=self._registry,
+        )
+        self._batch_rows = prometheus_client.Histogram(
+            "mlship_batch_rows", "Rows of one execution.", ("model",), buckets=_BATCH, registry=self._registry
+        )
         self._rows = prometheus_client.Counter(
             "mlship_inference_rows", "Rows the model has answered.", ("model",), registry=self._registry
         )
@@ -106,9 +117,14 @@ class Metrics:
         self._sizes.labels(model, protocol).observe(received)
         self._answer_sizes.labels(model, protocol).observe(sent)
 
-    def inferred(self, name: str, *, seconds: float, rows: int) -> None:
-        """The model has answered."""
+    def executed(self, name: str, seconds: float, *, requests: int, rows: int) -> None:
+        """The model has answered, one request or several that were joined (``repository.Observer``)."""
         self._inference.labels(name).observe(seconds)
+        self._batches.labels(name).observe(requests)
+        self._batch_rows.labels(name).observe(rows)
+
+    def inferred(self, name: str, *, rows: int) -> None:
+        """A request has its answer."""
         self._rows.labels(name).inc(rows)
 
     def shed(self, name: str) -> None:

@@ -22,7 +22,18 @@ from typing import Any, Protocol, TypeVar
 
 from mlship import aio, errors
 from mlship.protocol import messages
-from mlship.server import batcher, example, loading, logs, machinery, refusals, statistics, worker
+from mlship.server import (
+    batcher,
+    batching,
+    example,
+    joining,
+    loading,
+    logs,
+    machinery,
+    refusals,
+    statistics,
+    worker,
+)
 from mlship.server import model as contract
 
 LOG = logging.getLogger(__name__)
@@ -78,9 +89,11 @@ class _Entry:
 
 
 class Observer(Protocol):
-    """Who wants to know how long loading takes: the metrics."""
+    """Who wants to know how long loading takes and what an execution answered: the metrics."""
 
     def loaded(self, name: str, seconds: float, *, ok: bool) -> None: ...
+
+    def executed(self, name: str, seconds: float, *, requests: int, rows: int) -> None: ...
 
 
 class Repository:
@@ -88,6 +101,8 @@ class Repository:
 
     Args:
         discover: the sources that exist now under a name, for ``load`` of what is not registered yet.
+        max_batch_size: rows up to which waiting requests are joined; 0 and 1 join nothing.
+        batch_latency: seconds that a request may wait for others although a worker is free.
         drain_seconds: how long an unloaded model may take to finish what it has begun.
     """
 
@@ -97,6 +112,8 @@ class Repository:
         *,
         queue_size: int,
         drain_seconds: float,
+        max_batch_size: int = 1,
+        batch_latency: float = 0.0,
         open_model: loading.Load = loading.from_disk,
         discover: Callable[[], Iterable[loading.Source]] = tuple,
         observer: Observer | None = None,
@@ -104,6 +121,8 @@ class Repository:
         self._engine = engine
         self._queue_size = queue_size
         self._drain_seconds = drain_seconds
+        self._max_batch_size = max_batch_size
+        self._batch_latency = batch_latency
         self._open_model = open_model
         self._discover = discover
         self._observer = observer
@@ -297,9 +316,28 @@ class Repository:
             platform=loaded.model.platform,
             parameters=getattr(loaded.model, "parameters", {}),
             example=loaded.example,
-            batcher=batcher.Batcher(runner, queue_size=self._queue_size, label=f'model "{entry.source.name}"'),
+            batcher=batcher.Batcher(
+                runner,
+                limits=self._limits(loaded.model, runner.slots),
+                label=f'model "{entry.source.name}"',
+                executed=functools.partial(self._executed, entry),
+            ),
             statistics=entry.statistics,
         )
+
+    def _limits(self, model: contract.Model, slots: int) -> batching.Limits:
+        # Coroutines run side by side already: what they wait for is not made faster by waiting together.
+        if self._max_batch_size < 2 or worker.is_coroutine(model) or not joining.joinable(model):
+            return batching.Limits(queue_size=self._queue_size, slots=slots)
+        return batching.Limits(
+            queue_size=self._queue_size, slots=slots, max_rows=self._max_batch_size, latency=self._batch_latency
+        )
+
+    def _executed(self, entry: _Entry, execution: batcher.Execution) -> None:
+        entry.statistics.executed()
+        if self._observer is not None:
+            seconds = execution.nanoseconds / 1e9
+            self._observer.executed(entry.source.name, seconds, requests=execution.requests, rows=execution.rows)
 
     async def unload(self, name: str, version: str = "") -> None:
         """Take every version of ``name`` (or one) out of service: what it has begun is finished first."""

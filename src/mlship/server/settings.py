@@ -36,6 +36,8 @@ class Settings:
     request_timeout: float = 60.0
     workers: int = dataclasses.field(default_factory=lambda: max(1, min(8, os.cpu_count() or 1)))
     queue_size: int = 1000
+    max_batch_size: int = 128
+    batch_latency_ms: float = 0.0
     drain_seconds: float = 30.0
     log_format: str = "json"
     log_level: str = "info"
@@ -97,6 +99,12 @@ def _parser() -> argparse.ArgumentParser:
     limits.add_argument("--request-timeout", type=_seconds, help="seconds a request may take (60)")
     limits.add_argument("--workers", type=_whole(1, 1024), help="threads that run models (the processors, at most 8)")
     limits.add_argument("--queue-size", type=_whole(0, 10**6), help="requests that may wait for a worker (1000)")
+    limits.add_argument(
+        "--max-batch-size", type=_whole(0, 10**6), help="rows up to which waiting requests are joined; 1: never (128)"
+    )
+    limits.add_argument(
+        "--batch-latency-ms", type=_milliseconds, help="milliseconds to wait for a fuller batch with a free worker (0)"
+    )
     limits.add_argument("--drain-seconds", type=_seconds, help="time for requests under way at shutdown (30)")
     logging = parser.add_argument_group("logs")
     logging.add_argument("--log-format", choices=sorted(logs.FORMATS), help="one JSON object or one text line an event")
@@ -131,4 +139,14 @@ def _seconds(text: str) -> float:
         value = -1.0
     if not 0 < value < 10**7:
         raise argparse.ArgumentTypeError(f"expected a positive number of seconds, got {text!r}")
+    return value
+
+
+def _milliseconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < 10**7:
+        raise argparse.ArgumentTypeError(f"expected a positive number, or 0, of milliseconds, got {text!r}")
     return value

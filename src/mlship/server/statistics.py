@@ -25,9 +25,11 @@ class Duration:
 class Statistics:
     """One version of one model, since it was registered.
 
-    ``inference_count`` counts rows, ``execution_count`` calls of the model; ``last_inference`` is in milliseconds
-    since the epoch. ``success`` and ``fail`` cover a request from its arrival at the model's queue to its answer;
-    of the successful ones, ``queue`` is the wait for a worker and ``compute_*`` are validation, model and packing.
+    ``inference_count`` counts rows, ``execution_count`` calls of the model, which answer one request or several that
+    were joined (each of which counts the whole time of the call as its ``compute_infer``); ``last_inference`` is in
+    milliseconds since the epoch. ``success`` and ``fail`` cover a request from its arrival at the model's queue to
+    its answer; of the successful ones, ``queue`` is the wait for a worker and ``compute_*`` are validation, model
+    and packing.
     """
 
     inference_count: int = 0
@@ -43,13 +45,16 @@ class Statistics:
     def succeeded(self, *, rows: int, now_ms: int, total: int, queue: int, parts: tuple[int, int, int]) -> None:
         """Count a request that was answered; ``parts`` are the nanoseconds of input, inference and output."""
         self.inference_count += rows
-        self.execution_count += 1
         self.last_inference = now_ms
         self.success.add(total)
         self.queue.add(queue)
         self.compute_input.add(parts[0])
         self.compute_infer.add(parts[1])
         self.compute_output.add(parts[2])
+
+    def executed(self) -> None:
+        """Count a call of the model that gave answers, to however many requests."""
+        self.execution_count += 1
 
     def failed(self, total: int) -> None:
         """Count a request that was let in and not answered."""

@@ -1,51 +1,36 @@
 """Where model code runs: worker threads, and one private event loop for models whose ``infer`` gives a coroutine.
 
-The server's event loop never runs model code. A ``Runner`` takes a call and later hands its result to ``done``, in
-the server loop's thread, exactly once; whatever the model's code raises, ``SystemExit`` included, is part of the
-result. Threads are daemons: code that never returns cannot keep the process from ending after its drain time.
+The server's event loop never runs model code. A ``Runner`` takes the calls of one execution and later hands their
+results to ``done``, in the server loop's thread, exactly once; whatever the model's code raises, ``SystemExit``
+included, is part of the results. Threads are daemons: code that never returns cannot keep the process from ending
+after its drain time.
 """
 
 from __future__ import annotations
 
 import asyncio
 import dataclasses
+import functools
 import inspect
 import queue
 import threading
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol, cast
 
-from mlship.protocol import messages
+from mlship.server import calls, joining
 from mlship.server import model as contract
 
 THREAD_PREFIX = "mlship-worker"
 # Coroutines of one model that may be under way at once; they mostly wait for something else.
 ASYNC_SLOTS = 64
 
-Outputs = Mapping[str, messages.Array]
+Call = calls.Call
+Result = calls.Result
+Outputs = calls.Outputs
 
-
-@dataclasses.dataclass(slots=True, eq=False)
-class Call:
-    """One ``Model.infer``. ``abandoned`` is set when nobody waits any more: a call not yet begun is then left out."""
-
-    inputs: Mapping[str, messages.Array]
-    outputs: Sequence[str] = ()
-    parameters: Mapping[str, messages.Scalar] = dataclasses.field(default_factory=dict)
-    abandoned: bool = False
-
-
-@dataclasses.dataclass(frozen=True, slots=True, eq=False)
-class Result:
-    """How a call ended: outputs or error (neither when it was abandoned before it began), and its nanoseconds."""
-
-    outputs: Outputs | None = None
-    error: BaseException | None = None
-    nanoseconds: int = 0
-
-
-Done = Callable[[Result], None]
+# One result for each call of the execution, in their order.
+Done = Callable[[Sequence[Result]], None]
 
 
 class Runner(Protocol):
@@ -56,8 +41,12 @@ class Runner(Protocol):
         """How many calls may be under way at once."""
         ...
 
-    def start(self, call: Call, done: Done) -> None:
-        """Begin; ``done`` is called in the server loop's thread. To be called from that thread."""
+    def start(self, together: Sequence[Call], done: Done) -> None:
+        """Begin one execution; ``done`` is called in the server loop's thread. To be called from that thread.
+
+        Args:
+            together: one call, or several of one ``joining.key`` where the model takes that.
+        """
         ...
 
 
@@ -105,7 +94,7 @@ def _settle(loop: asyncio.AbstractEventLoop, future: asyncio.Future[Any], functi
         value = function()
     except BaseException as caught:  # noqa: BLE001 - it travels to whoever waits
         error = caught
-    _tell(loop, lambda: _resolve(future, value, error))
+    _tell(loop, _resolve, future, value, error)
 
 
 def _resolve(future: asyncio.Future[Any], value: Any, error: BaseException | None) -> None:
@@ -120,9 +109,9 @@ def _resolve(future: asyncio.Future[Any], value: Any, error: BaseException | Non
         future.set_exception(error)
 
 
-def _tell(loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> None:
+def _tell(loop: asyncio.AbstractEventLoop, callback: Callable[..., None], *arguments: Any) -> None:
     try:
-        loop.call_soon_threadsafe(callback)
+        loop.call_soon_threadsafe(callback, *arguments)
     except RuntimeError:
         if not loop.is_closed():
             raise
@@ -138,37 +127,28 @@ class ThreadRunner:
     loop: asyncio.AbstractEventLoop
     slots: int
 
-    def start(self, call: Call, done: Done) -> None:
-        self.workers.submit(lambda: self._run(call, done))
+    def start(self, together: Sequence[Call], done: Done) -> None:
+        self.workers.submit(functools.partial(self._run, together, done))
 
-    def _run(self, call: Call, done: Done) -> None:
-        result = Result() if call.abandoned else self._infer(call)
-        _tell(self.loop, lambda: done(result))
-
-    def _infer(self, call: Call) -> Result:
-        begun = time.perf_counter_ns()
-        try:
-            outputs = self.model.infer(call.inputs, outputs=call.outputs, parameters=call.parameters)
-        except BaseException as error:  # noqa: BLE001 - it travels to whoever waits
-            return Result(error=error, nanoseconds=time.perf_counter_ns() - begun)
-        return Result(outputs=outputs, nanoseconds=time.perf_counter_ns() - begun)
+    def _run(self, together: Sequence[Call], done: Done) -> None:
+        _tell(self.loop, done, joining.run(self.model, together))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class LoopRunner:
-    """Runs a coroutine model on the private loop."""
+    """Runs a coroutine model on the private loop: many calls side by side, never joined."""
 
     model: contract.Model
     private: PrivateLoop
     loop: asyncio.AbstractEventLoop
     slots: int
 
-    def start(self, call: Call, done: Done) -> None:
+    def start(self, together: Sequence[Call], done: Done) -> None:
+        (call,) = together
         self.private.submit(self._run(call, done))
 
     async def _run(self, call: Call, done: Done) -> None:
-        result = Result() if call.abandoned else await self._infer(call)
-        _tell(self.loop, lambda: done(result))
+        _tell(self.loop, done, [Result() if call.abandoned else await self._infer(call)])
 
     async def _infer(self, call: Call) -> Result:
         begun = time.perf_counter_ns()

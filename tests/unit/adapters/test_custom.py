@@ -102,6 +102,10 @@ class Model:
     assert model.signature.inputs == (messages.TensorSpec("x", "FP32", (-1, 2)),)
     assert model.signature.batched
     assert model.concurrent == 3
+    assert not model.joins, "only its author knows whether its rows may meet others"
+    path.write_text(source.replace("concurrent = 3", "joins = True"))
+    assert serve(path).joins
+    path.write_text(source)
     (tmp_path / "model.schema.yaml").write_text(
         "inputs: [{name: x, datatype: FP64, shape: [-1, 2]}]\n"
         "outputs: [{name: y}]\nclasses: [low, high]\nexample: [1, 2]"

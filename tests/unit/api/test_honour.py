@@ -44,13 +44,19 @@ def test_what_this_version_does_is_accepted_without_a_word(raw_service: Make) ->
         ({"containerConcurrency": 1}, "containerConcurrency"),
         ({"canaryTrafficPercent": 0}, "canaryTrafficPercent"),
         ({"logger": {}}, "logger"),
-        ({"batcher": {}}, "batcher"),
         ({"initContainers": []}, "initContainers"),
         ({"volumes": []}, "volumes"),
     ],
 )
 def test_components(predictor: dict[str, Any], field: str, raw_service: Make) -> None:
     assert refused(raw_service(predictor=predictor)) == [f"spec.predictor.{field}"]
+
+
+def test_a_batcher_is_honoured_where_mlship_serves(raw_service: Make, raw_predictor: Make) -> None:
+    batcher = {"maxBatchSize": 8, "maxLatency": 5, "timeout": 9}
+    assert judged(raw_service(predictor={"batcher": batcher})) == ()
+    alone = {"name": "c", "command": ["serve"]}
+    assert refused(raw_predictor({"batcher": batcher, "containers": [alone]})) == ["spec.predictor.batcher"]
 
 
 def test_no_limit_for_concurrency_is_what_happens(raw_service: Make) -> None:

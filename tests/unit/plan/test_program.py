@@ -49,6 +49,27 @@ def flag(spec: actions.ProcessSpec, name: str) -> str:
     return spec.argv[spec.argv.index(name) + 1]
 
 
+@pytest.mark.parametrize(
+    ("batcher", "flags"),
+    [
+        ({}, ("--max-batch-size", "32")),
+        ({"maxBatchSize": 8, "maxLatency": 5}, ("--max-batch-size", "8", "--batch-latency-ms", "5")),
+    ],
+)
+def test_a_batcher_becomes_flags(batcher: dict[str, Any], flags: tuple[str, ...]) -> None:
+    spec = program.spec_of(effective({"batcher": batcher, **model()}), own())
+    first = spec.argv.index("--max-batch-size")
+    assert spec.argv[first : first + len(flags)] == flags
+    assert ("--batch-latency-ms" in spec.argv) == ("maxLatency" in batcher)
+    assert "--max-batch-size" not in program.spec_of(effective(model()), own()).argv
+
+
+def test_a_batchers_timeout_ends_requests_earlier_never_later() -> None:
+    for seconds, expected in ((7, "7"), (7000, "600")):
+        spec = program.spec_of(effective({"batcher": {"timeout": seconds}, **model()}), own())
+        assert flag(spec, "--request-timeout") == expected
+
+
 def test_our_server_gets_the_model_its_sockets_and_limits() -> None:
     spec = program.spec_of(effective(model(args=["--queue-size", "5"])), own())
     assert spec.argv[:3] == ("python", "-m", "mlship.server.main")

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import logging
 import selectors
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlship import errors
-from mlship.server import batcher, worker
+from mlship.protocol import messages
+from mlship.server import batcher, batching, joining, worker
 
 
 class Runner:
@@ -19,27 +22,67 @@ class Runner:
 
     def __init__(self, slots: int) -> None:
         self.slots = slots
-        self.pending: list[tuple[worker.Call, worker.Done]] = []
+        self.pending: list[tuple[Sequence[worker.Call], worker.Done]] = []
         self.started: list[worker.Call] = []
+        self.model = Model()
 
-    def start(self, call: worker.Call, done: worker.Done) -> None:
+    @property
+    def sizes(self) -> list[int]:
+        return [len(together) for together, _ in self.pending]
+
+    def start(self, together: Sequence[worker.Call], done: worker.Done) -> None:
         assert len(self.pending) < self.slots
-        assert not call.abandoned, "a request nobody waits for was started"
-        self.started.append(call)
-        self.pending.append((call, done))
+        assert not any(call.abandoned for call in together), "a request nobody waits for was started"
+        assert len({joining.key(call) for call in together}) == 1, "calls that do not fit were joined"
+        self.started += together
+        self.pending.append((together, done))
 
     def end(self, error: BaseException | None = None) -> None:
-        call, done = self.pending.pop(0)
-        done(worker.Result(error=error) if error else worker.Result(outputs={"y": call.inputs["x"]}))
+        """Run the oldest execution now; the model raises ``error``."""
+        together, done = self.pending.pop(0)
+        self.model.error = error
+        done(joining.run(self.model, together))
 
 
-def call(number: int) -> worker.Call:
-    return worker.Call(inputs={"x": np.asarray([number])})
+class Model:
+    """Gives the rows back; negative ones are bad; ``sums``: it looks at all its rows together."""
+
+    signature = messages.Signature()
+    platform = "test"
+    error: BaseException | None = None
+    sums = False
+
+    def infer(
+        self,
+        inputs: Mapping[str, messages.Array],
+        *,
+        outputs: Sequence[str],
+        parameters: Mapping[str, messages.Scalar],
+    ) -> Mapping[str, messages.Array]:
+        if self.error is not None:
+            raise self.error
+        if (inputs["x"] < 0).any():
+            raise errors.SpecError("negative")
+        return {"y": inputs["x"].sum(keepdims=True) if self.sums else inputs["x"]}
+
+    def close(self) -> None: ...
 
 
-def make(slots: int = 1, queue_size: int = 10) -> tuple[batcher.Batcher, Runner]:
+def call(number: int, **parameters: messages.Scalar) -> worker.Call:
+    return worker.Call(inputs={"x": np.asarray([number])}, parameters=parameters)
+
+
+def make(
+    slots: int = 1, queue_size: int = 10, max_rows: int = 1, latency: float = 0.0
+) -> tuple[batcher.Batcher, Runner]:
     runner = Runner(slots)
-    return batcher.Batcher(runner, queue_size=queue_size, label='model "m"'), runner
+    limits = batching.Limits(queue_size=queue_size, slots=slots, max_rows=max_rows, latency=latency)
+    return batcher.Batcher(runner, limits=limits, label='model "m"'), runner
+
+
+def values(answer: batcher.Answer) -> list[int]:
+    assert answer.result.outputs is not None
+    return list(answer.result.outputs["y"].tolist())
 
 
 class _Selector(selectors.DefaultSelector):
@@ -92,7 +135,7 @@ async def test_a_full_queue_sheds_with_a_time_to_come_back() -> None:
     queue, runner = make(slots=1, queue_size=1)
     tasks = [asyncio.create_task(queue.submit(call(number), deadline=1e9)) for number in range(2)]
     await settled()
-    with pytest.raises(errors.Overloaded, match="1 requests run and 1 wait") as caught:
+    with pytest.raises(errors.Overloaded, match="1 executions run and 1 requests wait") as caught:
         await queue.submit(call(2), deadline=1e9)
     assert caught.value.reason is errors.Reason.OVERLOADED
     assert caught.value.retry_after == 1.0
@@ -195,39 +238,193 @@ def test_a_drain_whose_time_is_over_ends_everybody() -> None:
     virtual(main())
 
 
+async def queued(queue: batcher.Batcher, *asked: worker.Call) -> list[asyncio.Task[batcher.Answer]]:
+    tasks = [asyncio.create_task(queue.submit(one, deadline=1e9, rows=joining.rows(one))) for one in asked]
+    await settled()
+    return tasks
+
+
+async def test_a_lone_request_starts_at_once_and_what_queued_meanwhile_is_the_next_batch() -> None:
+    queue, runner = make(max_rows=3)
+    tasks = await queued(queue, *(call(number) for number in range(6)))
+    assert (runner.sizes, queue.waiting) == ([1], 5)
+    runner.end()
+    assert (runner.sizes, queue.waiting) == ([3], 2)
+    runner.end()
+    assert (runner.sizes, queue.waiting) == ([2], 0)
+    runner.end()
+    assert [values(await task) for task in tasks] == [[number] for number in range(6)]
+
+
+async def test_a_client_of_a_batch_who_goes_away_costs_the_others_nothing() -> None:
+    queue, runner = make(max_rows=8)
+    first, *batch = await queued(queue, *(call(number) for number in range(4)))
+    runner.end()
+    assert runner.sizes == [3]
+    batch[1].cancel()
+    await asyncio.gather(batch[1], return_exceptions=True)
+    runner.end()
+    assert [values(await task) for task in (first, batch[0], batch[2])] == [[0], [1], [3]]
+    assert batch[1].cancelled()
+
+
+async def test_only_calls_that_fit_each_other_are_joined_and_the_oldest_goes_first() -> None:
+    queue, runner = make(max_rows=8)
+    tasks = await queued(queue, call(0), call(1, a=1), call(2, a=True), call(3, a=1), call(4, a=True))
+    sizes = []
+    while runner.pending:
+        sizes += runner.sizes
+        runner.end()
+    assert sizes == [1, 2, 2]
+    assert [values(await task) for task in tasks] == [[number] for number in range(5)]
+
+
+async def test_one_bad_row_fails_alone() -> None:
+    queue, runner = make(max_rows=8)
+    tasks = await queued(queue, *(call(number) for number in (0, 1, -2, 3)))
+    runner.end()
+    assert runner.sizes == [3]
+    runner.end()
+    while runner.pending:
+        assert runner.sizes == [1]
+        runner.end()
+    answers = await asyncio.gather(*tasks)
+    assert isinstance(answers[2].result.error, errors.SpecError)
+    assert [values(answers[place]) for place in (0, 1, 3)] == [[0], [1], [3]]
+    follow = await queued(queue, *(call(number) for number in (5, 6, 7)))
+    runner.end()
+    assert runner.sizes == [2], "others are joined again"
+    runner.end()
+    await asyncio.gather(*follow)
+
+
+async def test_a_model_that_does_not_answer_by_rows_is_joined_no_more(caplog: pytest.LogCaptureFixture) -> None:
+    queue, runner = make(max_rows=8)
+    runner.model.sums = True
+    tasks = await queued(queue, *(call(number) for number in range(6)))
+    sizes = []
+    with caplog.at_level(logging.WARNING):
+        while runner.pending:
+            sizes += runner.sizes
+            runner.end()
+    assert sizes == [1, 5, 1, 1, 1, 1, 1]
+    assert [values(await task) for task in tasks] == [[number] for number in range(6)]
+    assert [record.message for record in caplog.records] == ["requests are joined no more"]
+    tasks = await queued(queue, *(call(number) for number in range(3)))
+    runner.end()
+    assert runner.sizes == [1]
+    runner.end()
+    runner.end()
+    await asyncio.gather(*tasks)
+
+
+def test_a_budget_holds_a_lone_request_for_company_and_no_longer() -> None:
+    async def main() -> None:
+        queue, runner = make(max_rows=3, latency=0.5)
+        loop = asyncio.get_running_loop()
+        lone = await queued(queue, call(0))
+        assert runner.sizes == []
+        await asyncio.sleep(0.6)
+        assert runner.sizes == [1]
+        runner.end()
+        begun = loop.time()
+        three = await queued(queue, call(1), call(2), call(3))
+        assert (runner.sizes, loop.time()) == ([3], begun)
+        runner.end()
+        assert [values(await task) for task in (*lone, *three)] == [[0], [1], [2], [3]]
+
+    virtual(main())
+
+
+def test_the_expired_of_a_batch_do_not_run() -> None:
+    async def main() -> None:
+        queue, runner = make(max_rows=8)
+        loop = asyncio.get_running_loop()
+        tasks = [
+            asyncio.create_task(queue.submit(call(number), deadline=loop.time() + seconds))
+            for number, seconds in enumerate((100, 1, 100))
+        ]
+        await asyncio.sleep(2)
+        runner.end()
+        assert [one.inputs["x"].tolist() for one in runner.pending[0][0]] == [[2]]
+        runner.end()
+        found = await asyncio.gather(*tasks, return_exceptions=True)
+        assert isinstance(found[1], errors.Overloaded)
+
+    virtual(main())
+
+
+async def test_what_an_execution_answered_is_told() -> None:
+    told: list[batcher.Execution] = []
+    runner = Runner(1)
+    limits = batching.Limits(queue_size=9, slots=1, max_rows=8)
+    queue = batcher.Batcher(runner, limits=limits, label="m", executed=told.append)
+    wide = worker.Call(inputs={"x": np.asarray([1, 2, 3])})
+    tasks = await queued(queue, call(0), call(1), wide)
+    runner.end()
+    runner.end()
+    await asyncio.gather(*tasks)
+    assert [(one.requests, one.rows) for one in told] == [(1, 1), (2, 4)]
+
+
 @dataclasses.dataclass
 class Ends:
     """How often each request ended, and how."""
 
     seen: dict[int, list[str]] = dataclasses.field(default_factory=dict)
 
-    async def watch(self, queue: batcher.Batcher, number: int, seconds: float) -> None:
+    async def watch(self, queue: batcher.Batcher, number: int, how_much: tuple[float, str, int]) -> None:
+        seconds, key, size = how_much
+        rows = [number * 10 + row for row in range(size)] if size > 0 else [-number - 1]
+        asked = worker.Call(inputs={"x": np.asarray(rows)}, parameters={"key": key})
         how = "cancelled"
         try:
-            answer = await queue.submit(call(number), deadline=asyncio.get_running_loop().time() + seconds)
+            answer = await queue.submit(asked, deadline=asyncio.get_running_loop().time() + seconds, rows=len(rows))
             if answer.result.outputs is None:
                 how = "failed"
+                bad = isinstance(answer.result.error, errors.SpecError)
+                assert bad == (size < 0) or isinstance(answer.result.error, ValueError), "somebody else's failure"
             else:
                 how = "answered"
-                assert answer.result.outputs["y"].tolist() == [number], "somebody else's answer"
+                assert size > 0
+                assert answer.result.outputs["y"].tolist() == rows, "somebody else's answer"
         except errors.MlshipError as error:
             how = error.reason.value
         finally:
             self.seen.setdefault(number, []).append(how)
 
 
+SUBMIT = st.tuples(
+    st.just("submit"),
+    st.tuples(
+        st.sampled_from([1000.0, 1000.0, 3.0, 0.5]), st.sampled_from(["a", "a", "b"]), st.sampled_from([1, 2, 5, -1])
+    ),
+)
+# Many more arrive than go, or there would be little to join.
 STEPS = st.one_of(
-    st.tuples(st.just("submit"), st.sampled_from([0.5, 3.0, 1000.0])),
+    SUBMIT,
+    SUBMIT,
+    SUBMIT,
+    SUBMIT,
     st.tuples(st.just("cancel"), st.integers(0, 40)),
-    st.tuples(st.just("end"), st.booleans()),
-    st.tuples(st.just("time"), st.sampled_from([0.4, 1.0])),
-    st.tuples(st.just("close"), st.none()),
-    st.tuples(st.just("abandon"), st.none()),
+    st.tuples(st.just("end"), st.sampled_from([False, False, False, True])),
+    st.tuples(st.just("time"), st.sampled_from([0.0, 0.4, 1.0])),
+)
+SHUTDOWNS = st.lists(st.one_of(st.tuples(st.sampled_from(["close", "abandon"]), st.none()), STEPS), max_size=5)
+
+
+LIMITS = st.fixed_dictionaries(
+    {
+        "slots": st.integers(1, 3),
+        "queue_size": st.integers(0, 6),
+        "max_rows": st.sampled_from([1, 2, 8]),
+        "latency": st.sampled_from([0.0, 0.3]),
+    }
 )
 
 
-async def act(steps: list[tuple[str, Any]], slots: int, queue_size: int) -> Ends:
-    queue, runner = make(slots=slots, queue_size=queue_size)
+async def act(steps: list[tuple[str, Any]], limits: dict[str, Any]) -> Ends:
+    queue, runner = make(**limits)
     ends, tasks = Ends(), []
     for kind, value in steps:
         if kind == "submit":
@@ -243,18 +440,22 @@ async def act(steps: list[tuple[str, Any]], slots: int, queue_size: int) -> Ends
         elif kind == "abandon":
             queue.abandon("over.")
         await asyncio.sleep(0)
-        assert queue.waiting <= queue_size
-    while runner.pending:
-        runner.end()
-        await settled()
-    await asyncio.gather(*tasks, return_exceptions=True)
+        assert queue.waiting <= max(1, limits["queue_size"]) + limits["slots"] * limits["max_rows"], "the line grows"
+    for _ in range(200):
+        if runner.pending:
+            runner.end()
+        await asyncio.sleep(0.05)
+    found = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [one for one in found if one is not None and not isinstance(one, asyncio.CancelledError)] == []
     assert await queue.drained(asyncio.get_running_loop().time() + 1), "somebody is still inside"
     assert set(ends.seen) | {number for number, task in enumerate(tasks) if task.cancelled()} == set(range(len(tasks)))
     return ends
 
 
 @settings(deadline=None, max_examples=200)
-@given(steps=st.lists(STEPS, max_size=40), slots=st.integers(1, 3), queue_size=st.integers(0, 4))
-def test_every_submitted_request_ends_exactly_once(steps: list[tuple[str, Any]], slots: int, queue_size: int) -> None:
-    ends = virtual(act(steps, slots, queue_size))
+@given(steps=st.lists(STEPS, min_size=10, max_size=40), shutdown=SHUTDOWNS, limits=LIMITS)
+def test_every_submitted_request_ends_exactly_once(
+    steps: list[tuple[str, Any]], shutdown: list[tuple[str, Any]], limits: dict[str, Any]
+) -> None:
+    ends = virtual(act([*steps, *shutdown], limits))
     assert all(len(how) == 1 for how in ends.seen.values())

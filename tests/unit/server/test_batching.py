@@ -7,13 +7,43 @@ from mlship.server import batching
 LIMITS = batching.Limits(queue_size=2, slots=2)
 
 
-def test_a_free_slot_takes_the_oldest() -> None:
-    assert batching.decide(batching.View(waiting=3, running=1), LIMITS) == batching.Take(1)
+JOINING = batching.Limits(queue_size=2, slots=2, max_rows=8)
+PATIENT = batching.Limits(queue_size=2, slots=2, max_rows=8, latency=0.5)
 
 
-@pytest.mark.parametrize(("waiting", "running"), [(0, 0), (0, 2), (2, 2)])
-def test_without_work_or_slot_it_waits(waiting: int, running: int) -> None:
-    assert batching.decide(batching.View(waiting=waiting, running=running), LIMITS) == batching.Wait()
+def test_without_joining_a_take_is_one_request() -> None:
+    assert batching.decide(batching.Group(rows=3, since=0.0), LIMITS, now=0.0) == batching.Take(1)
+
+
+def test_what_waits_is_taken_at_once_when_nobody_asked_to_wait() -> None:
+    assert batching.decide(batching.Group(rows=1, since=5.0), JOINING, now=5.0) == batching.Take(8)
+
+
+def test_a_budget_waits_until_the_batch_is_full_or_the_oldest_has_waited_enough() -> None:
+    assert batching.decide(batching.Group(rows=7, since=5.0), PATIENT, now=5.1) == batching.Wait(5.5)
+    assert batching.decide(batching.Group(rows=8, since=5.0), PATIENT, now=5.1) == batching.Take(8)
+    assert batching.decide(batching.Group(rows=1, since=5.0), PATIENT, now=5.5) == batching.Take(8)
+
+
+def test_who_must_run_alone_waits_for_nobody() -> None:
+    assert batching.decide(batching.Group(rows=1, since=5.0, alone=True), PATIENT, now=5.0) == batching.Take(1)
+
+
+def test_a_request_starts_at_once_when_nobody_waits_a_slot_is_free_and_nothing_holds_it() -> None:
+    assert batching.at_once(batching.View(waiting=0, running=1), JOINING)
+    assert not batching.at_once(batching.View(waiting=0, running=2), JOINING)
+    assert not batching.at_once(batching.View(waiting=1, running=1), JOINING)
+    assert not batching.at_once(batching.View(waiting=0, running=0), PATIENT)
+
+
+def test_a_slot_is_free_below_the_limit() -> None:
+    assert batching.free(batching.View(waiting=1, running=1), LIMITS)
+    assert not batching.free(batching.View(waiting=1, running=2), LIMITS)
+
+
+def test_with_a_budget_the_queue_is_a_limit_although_a_slot_is_free() -> None:
+    assert batching.admits(batching.View(waiting=1, running=0), PATIENT)
+    assert not batching.admits(batching.View(waiting=2, running=0), PATIENT)
 
 
 def test_admission_ends_when_slots_and_queue_are_full() -> None:
@@ -30,3 +60,7 @@ def test_retry_after_is_the_backlog_within_bounds(mean: float, seconds: float) -
 def test_limits_that_cannot_work_are_refused() -> None:
     with pytest.raises(ValueError, match="slots"):
         batching.Limits(queue_size=1, slots=0)
+    with pytest.raises(ValueError, match="max_rows"):
+        batching.Limits(queue_size=1, slots=1, max_rows=0)
+    with pytest.raises(ValueError, match="latency"):
+        batching.Limits(queue_size=1, slots=1, latency=float("nan"))

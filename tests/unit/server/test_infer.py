@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import asyncio
 import pathlib
+import threading
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -126,3 +128,34 @@ async def test_plain_python_values_become_tensors(served: tuple[infer.Inference,
         ("y", "BYTES", (2,)),
         ("n", "INT64", ()),
     ]
+
+
+async def test_requests_that_wait_are_joined_and_each_gets_its_own_rows() -> None:
+    engine, model, held = machinery.Machinery.start(2), Model(), threading.Event()
+    sizes: list[int] = []
+
+    def answer(inputs: Any) -> Any:
+        sizes.append(len(inputs["x"]))
+        if -1 in inputs["x"]:
+            assert held.wait(10)
+        return {"y": inputs["x"] * 2}
+
+    models = repository.Repository(
+        engine, queue_size=99, drain_seconds=1.0, max_batch_size=8, open_model=lambda source: model
+    )
+    models.register(loading.Source(name="m", version="1", path=pathlib.Path("/nowhere")))
+    await models.load_all()
+    model.answer = answer
+    inference = infer.Inference(models, request_timeout=30.0)
+    asked = [(-1.0,), *((float(number), float(number) + 0.5) for number in range(30))]
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(inference.infer(request(row), deadline=inference.deadline())) for row in asked]
+        while models.queues()[0][1].waiting < 30:
+            await asyncio.sleep(0)
+        held.set()
+    assert [tuple(task.result().outputs[0].data) for task in tasks] == [tuple(2 * v for v in row) for row in asked]
+    assert sizes == [1, *[8] * 7, 4]
+    ((_, kept),) = models.statistics()
+    assert (kept.inference_count, kept.execution_count, kept.success.count) == (61, 9, 31)
+    await models.close()
+    assert engine.close(10)

@@ -10,7 +10,8 @@ def filled() -> metrics.Metrics:
     made.begun("v2")
     made.answered(model="iris", protocol="v2", code="200", seconds=0.02, received=100, sent=50, trace_id=TRACE)
     made.begun("v2")
-    made.inferred("iris", seconds=0.01, rows=4)
+    made.inferred("iris", rows=4)
+    made.executed("iris", 0.01, requests=2, rows=4)
     made.shed("iris")
     made.expired("iris")
     made.loaded("iris", 1.5, ok=True)
@@ -27,6 +28,10 @@ def test_what_happened_is_exposed() -> None:
         'mlship_queue_depth{model="iris"} 3.0',
         'mlship_inferences_running{model="iris"} 1.0',
         'mlship_inference_rows_total{model="iris"} 4.0',
+        'mlship_inference_duration_seconds_count{model="iris"} 1.0',
+        'mlship_batch_requests_bucket{le="1.0",model="iris"} 0.0',
+        'mlship_batch_requests_sum{model="iris"} 2.0',
+        'mlship_batch_rows_sum{model="iris"} 4.0',
         'mlship_requests_shed_total{model="iris"} 1.0',
         'mlship_requests_expired_total{model="iris"} 1.0',
         'mlship_model_load_duration_seconds_count{model="iris",ok="true"} 1.0',

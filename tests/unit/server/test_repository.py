@@ -250,6 +250,8 @@ async def test_load_times_are_observed(engine: machinery.Machinery) -> None:
         def loaded(self, name: str, seconds: float, *, ok: bool) -> None:
             seen.append((name, ok))
 
+        def executed(self, name: str, seconds: float, *, requests: int, rows: int) -> None: ...
+
     disk = Disk()
     models = make(engine, disk, "1", observer=Observer())
     await models.load_all()

@@ -7,13 +7,14 @@ def test_the_wire_form_is_tritons() -> None:
     kept = statistics.Statistics()
     kept.succeeded(rows=3, now_ms=1234, total=100, queue=10, parts=(1, 80, 9))
     kept.succeeded(rows=1, now_ms=1235, total=100, queue=0, parts=(1, 80, 9))
+    kept.executed()
     kept.failed(50)
     assert kept.wire(name="iris", version="2") == {
         "name": "iris",
         "version": "2",
         "last_inference": 1235,
         "inference_count": 4,
-        "execution_count": 2,
+        "execution_count": 1,
         "inference_stats": {
             "success": {"count": 2, "ns": 200},
             "fail": {"count": 1, "ns": 50},

@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -59,11 +59,12 @@ def private() -> Iterator[worker.PrivateLoop]:
 async def result_of(runner: worker.Runner, call: worker.Call | None = None) -> worker.Result:
     future: asyncio.Future[worker.Result] = asyncio.get_running_loop().create_future()
 
-    def done(result: worker.Result) -> None:
+    def done(results: Sequence[worker.Result]) -> None:
         assert threading.current_thread() is threading.main_thread()
+        (result,) = results
         future.set_result(result)
 
-    runner.start(call or worker.Call(inputs={"x": np.asarray([1])}), done)
+    runner.start([call or worker.Call(inputs={"x": np.asarray([1])})], done)
     async with asyncio.timeout(10):
         return await future
 
@@ -161,6 +162,6 @@ def test_a_result_after_the_loop_has_ended_is_dropped(private: worker.PrivateLoo
     loop.close()
     workers = worker.Workers(1)
     runner = worker.runner(Model(ran.set), workers=workers, private=private, loop=loop)  # type: ignore[arg-type]
-    runner.start(worker.Call(inputs={"x": np.asarray([1])}), lambda result: None)
+    runner.start([worker.Call(inputs={"x": np.asarray([1])})], lambda results: None)
     assert ran.wait(10)
     assert workers.close(10)

@@ -192,6 +192,7 @@ class Labelled:
         said: messages.Signature = inner.signature
         self._signature = dataclasses.replace(said, outputs=(*said.outputs, spec))
         self.concurrent = getattr(inner, "concurrent", 1)
+        self.joins = getattr(inner, "joins", True)
         self.parameters = getattr(inner, "parameters", {})
 
     @property
