@@ -21,7 +21,7 @@ def request(body: bytes) -> exchange.Request:
     async def receive() -> dict[str, Any]:
         return {"type": "http.request", "body": body, "more_body": False}
 
-    return exchange.Request(method="POST", headers={}, names={}, scope={}, receive=receive)
+    return exchange.Request(method="POST", headers={}, names={}, receive=receive)
 
 
 async def test_an_unknown_model_is_refused_before_its_body_is_read(point: endpoint.Endpoint) -> None:
