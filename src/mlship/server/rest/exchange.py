@@ -119,14 +119,31 @@ async def read_body(request: Request, *, limit: int, deadline: float) -> bytes:
         SpecError: too large (413), too slow (408), of an unknown encoding (415), or not what it says it is.
         Hangup: the client has gone before it was complete.
     """
-    inflate = _inflater(request.header(b"content-encoding")) if b"content-encoding" in request.headers else None
+    return (await receive_body(request, limit=limit, deadline=deadline)).inflated(limit)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Body:
+    """A body as it came: ``window`` is zlib's, for one that is compressed."""
+
+    sent: bytes
+    window: int | None = None
+
+    def inflated(self, limit: int) -> bytes:
+        """What was meant. Raises SpecError: over ``limit`` bytes, or not what its encoding says."""
+        return self.sent if self.window is None else _inflated(self.sent, self.window, limit)
+
+
+async def receive_body(request: Request, *, limit: int, deadline: float) -> Body:
+    """The whole body as it came. Raises as ``read_body`` does."""
+    window = _inflater(request.header(b"content-encoding")) if b"content-encoding" in request.headers else None
     body = request.body
     if body is None:
         body = await _arrived(request, limit=limit, deadline=deadline)
     elif len(body) > limit:
         raise too_large(len(body), limit)
     request.received = len(body)
-    return body if inflate is None else _inflated(body, inflate, limit)
+    return Body(body, window)
 
 
 async def _arrived(request: Request, *, limit: int, deadline: float) -> bytes:

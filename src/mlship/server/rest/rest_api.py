@@ -14,7 +14,7 @@ from typing import cast
 
 import mlship
 from mlship import errors
-from mlship.server import describe, infer, logs, trace
+from mlship.server import describe, infer, logs, trace, worker
 from mlship.server.rest import endpoint, exchange, rest_mlflow, rest_repository, rest_v1, rest_v2, routing
 
 LOG = logging.getLogger(__name__)
@@ -34,11 +34,14 @@ class App:
 
     Args:
         max_body_bytes: the limit of a request's body, before and after inflation.
+        codecs: where large bodies are read and written; None: on the event loop.
     """
 
-    def __init__(self, inference: infer.Inference, *, max_body_bytes: int) -> None:
+    def __init__(
+        self, inference: infer.Inference, *, max_body_bytes: int, codecs: worker.Workers | None = None
+    ) -> None:
         self._metrics = inference.metrics
-        point = endpoint.Endpoint(inference=inference, max_body_bytes=max_body_bytes)
+        point = endpoint.Endpoint(inference=inference, max_body_bytes=max_body_bytes, codecs=codecs)
         self._models = inference.models
         # Paths that were asked for lately; what callers write is bounded.
         self._inferences: dict[bytes, Found] = {}
