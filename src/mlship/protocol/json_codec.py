@@ -105,7 +105,7 @@ class _Inputs:
         self,
         tail: memoryview | None,
         *,
-        arrays: Mapping[str, memoryview] | None = None,
+        arrays: Mapping[str, json_slices.Array] | None = None,
         pause: json_slices.Pause | None = None,
     ) -> None:
         self._tail = tail

@@ -11,7 +11,7 @@ that the whole would not be. Used by ``json_codec``; ``write`` is the way back.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 import orjson
@@ -38,29 +38,36 @@ class Text:
     """An infer body with its large arrays cut out: ``rest`` has a string in the place of each, a key of ``arrays``."""
 
     rest: bytes
-    arrays: dict[str, memoryview]
+    arrays: Mapping[str, Array]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Array:
+    """The text of a JSON array: ``text[begin:end]``, not copied."""
+
+    text: bytes
+    begin: int
+    end: int
 
 
 def cut(text: bytes) -> Text:
     """``text`` with the values of its large ``data`` arrays cut out. Raises ``Unclear`` when there are none."""
-    if _MARK.encode() in text:
-        raise Unclear
     kept: list[bytes] = []
-    arrays: dict[str, memoryview] = {}
+    arrays: dict[str, Array] = {}
     done = at = 0
-    view = memoryview(text)
     while (at := text.find(_KEY, at)) >= 0:
         begin = _value(text, at)
         at += len(_KEY)
         end = _end(text, begin) if begin else 0
         if end - begin >= _LEAST:
             mark = f"{_MARK}{len(arrays)}"
-            arrays[mark] = view[begin:end]
+            arrays[mark] = Array(text, begin, end)
             kept += [text[done:begin], b'"%s"' % mark.encode()]
             done = at = end
-    if not arrays:
+    rest = b"".join([*kept, text[done:]]) if arrays else b""
+    if not arrays or rest.count(_MARK.encode()) != len(arrays):
         raise Unclear
-    return Text(rest=b"".join([*kept, text[done:]]), arrays=arrays)
+    return Text(rest=rest, arrays=arrays)
 
 
 def _value(text: bytes, at: int) -> int:
@@ -91,17 +98,16 @@ def _end(text: bytes, begin: int) -> int:
     return end if not text[end:stop].strip(_BLANK + b",") else 0
 
 
-def read(view: memoryview, *, datatype: str, where: str, pause: Pause) -> tuple[messages.Array, tuple[int, ...]]:
+def read(array: Array, *, datatype: str, where: str, pause: Pause) -> tuple[messages.Array, tuple[int, ...]]:
     """The numbers of an array that was cut out, one-dimensional, and the shape that they had.
 
     Raises:
         Unclear: it is not an array of numbers, flat or of rows of one length, or not of ``datatype``.
     """
-    text = bytes(view)
     found: list[messages.Array] = []
     dims: set[tuple[int, ...]] = set()
     rows = 0
-    for piece in _pieces(text):
+    for piece in _pieces(array):
         try:
             flat, shape = json_data.flatten(orjson.loads(piece))
             found.append(json_data.array(flat, datatype, where))
@@ -115,20 +121,19 @@ def read(view: memoryview, *, datatype: str, where: str, pause: Pause) -> tuple[
     return np.concatenate(found), (rows, *dims.pop())
 
 
-def _pieces(text: bytes) -> list[bytes]:
-    """The text of arrays whose elements, one after the other, are those of the array in ``text``."""
-    at, last = 1, len(text) - 1
-    nested = text[_skip(text, 1) : _skip(text, 1) + 1] == b"["
-    pieces = []
+def _pieces(array: Array) -> Iterator[bytes]:
+    """The text of arrays whose elements, one after the other, are those of ``array``."""
+    text, at, last = array.text, array.begin + 1, array.end - 1
+    inner = _skip(text, at)
+    nested = text[inner : inner + 1] == b"["
     while at <= last:
         end = text.find(b"]" if nested else b",", at + PIECE, last)
         end = last if end < 0 else _skip(text, end + nested)
         piece = text[at:end]
         if not piece.strip(_BLANK) or (end < last and text[end : end + 1] != b","):
             raise Unclear
-        pieces.append(b"[%s]" % piece)
+        yield b"[%s]" % piece
         at = end + 1
-    return pieces
 
 
 def write(array: messages.Array, pause: Pause) -> messages.Array | orjson.Fragment:
