@@ -10,12 +10,14 @@ UTF-8 leave as base64 with the parameter ``content_type: base64``. The raw whole
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import orjson
 
-from mlship.protocol import binary, content_types, elements, faults, fields, json_data, messages
+from mlship import errors
+from mlship.protocol import binary, content_types, elements, faults, fields, json_data, json_slices, messages
 
 _REQUEST = frozenset(("id", "inputs", "outputs", "parameters", "model_name", "model_version"))
 _INPUT = frozenset(("name", "shape", "datatype", "data", "parameters"))
@@ -24,7 +26,12 @@ _HEADER = "Inference-Header-Content-Length"
 
 
 def decode_infer(
-    body: bytes, *, model_name: str, model_version: str = "", header_length: int | None = None
+    body: bytes,
+    *,
+    model_name: str,
+    model_version: str = "",
+    header_length: int | None = None,
+    pause: json_slices.Pause | None = None,
 ) -> messages.InferRequest:
     """The request in an infer body.
 
@@ -32,12 +39,24 @@ def decode_infer(
         body: the whole HTTP body: JSON, and behind it the binary tensors in the order of the inputs.
         model_name: from the path; so is ``model_version``. The body's own words for them are not consulted.
         header_length: the value of the header ``Inference-Header-Content-Length``; None when it was not sent.
+        pause: called between the pieces in which large arrays are then read; None reads them whole.
 
     Raises:
         errors.SpecError: the body is not a valid request; the message has the field's path, expected and got.
     """
     text, tail = _split(body, header_length)
-    payload = fields.mapping(fields.parse(text), "body")
+    if pause is not None:
+        try:
+            sliced = json_slices.cut(bytes(text))
+            inputs = _Inputs(tail, arrays=sliced.arrays, pause=pause)
+            return _request(fields.parse(sliced.rest), inputs, model_name=model_name, model_version=model_version)
+        except (json_slices.Unclear, errors.SpecError):
+            pass  # Read whole, which may do better and has the places right where it does not.
+    return _request(fields.parse(text), _Inputs(tail), model_name=model_name, model_version=model_version)
+
+
+def _request(value: Any, inputs: _Inputs, *, model_name: str, model_version: str) -> messages.InferRequest:
+    payload = fields.mapping(value, "body")
     if not payload.keys() <= _REQUEST:
         raise faults.unknown("body", payload.keys() - _REQUEST, _REQUEST)
     parameters = fields.parameters(payload.get("parameters"), "parameters")
@@ -49,7 +68,7 @@ def decode_infer(
         model_name=model_name,
         model_version=model_version,
         id=_identifier(payload.get("id")),
-        inputs=_Inputs(tail).decode(payload),
+        inputs=inputs.decode(payload),
         outputs=_requested(payload.get("outputs")),
         parameters=parameters,
         binary_outputs=binary_outputs,
@@ -82,9 +101,17 @@ def _identifier(value: Any) -> str:
 class _Inputs:
     """Reads the inputs in order and, with them, the binary part from its beginning to its end."""
 
-    def __init__(self, tail: memoryview | None) -> None:
+    def __init__(
+        self,
+        tail: memoryview | None,
+        *,
+        arrays: Mapping[str, json_slices.Array] | None = None,
+        pause: json_slices.Pause | None = None,
+    ) -> None:
         self._tail = tail
         self._at = 0
+        self._arrays = arrays or {}
+        self._pause = pause
 
     def decode(self, payload: dict[str, Any]) -> tuple[messages.Tensor, ...]:
         if "inputs" not in payload:
@@ -120,8 +147,15 @@ class _Inputs:
         if "data" not in item:
             what = "expected data, or the parameter binary_data_size, got neither"
             raise faults.invalid(where, what)
-        data = json_data.decode(item["data"], datatype=datatype, shape=shape, where=f"{where}.data")
+        data = self._data(item["data"], datatype=datatype, shape=shape, where=f"{where}.data")
         return messages.Tensor(name, datatype, data, parameters)
+
+    def _data(self, value: Any, *, datatype: str, shape: tuple[int, ...], where: str) -> messages.Array:
+        if self._pause is not None and type(value) is str and value in self._arrays:
+            text = self._arrays[value]
+            flat, dims = json_slices.read(text, datatype=datatype, where=where, pause=self._pause)
+            return json_data.shaped(flat, dims=dims, shape=shape, where=where)
+        return json_data.decode(value, datatype=datatype, shape=shape, where=where)
 
     def _raw(self, item: dict[str, Any], size: Any, where: str) -> memoryview:
         field = f"{where}.parameters.binary_data_size"
@@ -159,8 +193,13 @@ def _output(item: Any, where: str) -> messages.RequestedOutput:
     return messages.RequestedOutput(name=name, binary=wanted, parameters=parameters)
 
 
-def encode_infer(response: messages.InferResponse, request: messages.InferRequest) -> tuple[bytes, int | None]:
+def encode_infer(
+    response: messages.InferResponse, request: messages.InferRequest, *, pause: json_slices.Pause | None = None
+) -> tuple[bytes, int | None]:
     """The body of a response and, when an output is binary, the length of its JSON part (else None).
+
+    Args:
+        pause: called between the pieces in which large arrays are then written; None writes them whole.
 
     Raises:
         errors.ModelError: an output has values that neither form can carry.
@@ -174,7 +213,7 @@ def encode_infer(response: messages.InferResponse, request: messages.InferReques
             tail.append(raw)
             outputs.append(_described(tensor) | {"parameters": {**tensor.parameters, "binary_data_size": len(raw)}})
         else:
-            outputs.append(_with_data(tensor))
+            outputs.append(_with_data(tensor, pause))
     answer: dict[str, Any] = {"model_name": response.model_name}
     if response.model_version:
         answer["model_version"] = response.model_version
@@ -194,14 +233,15 @@ def _described(tensor: messages.Tensor) -> dict[str, Any]:
     return described
 
 
-def _with_data(tensor: messages.Tensor) -> dict[str, Any]:
+def _with_data(tensor: messages.Tensor, pause: json_slices.Pause | None) -> dict[str, Any]:
     described = _described(tensor)
     if tensor.datatype == "BYTES":
         described["data"], encoded = elements.texts(elements.of(tensor), tensor.name)
         if encoded:
             described["parameters"] = {**tensor.parameters, "content_type": "base64"}
     else:
-        described["data"] = np.ascontiguousarray(tensor.data, dtype=messages.NUMPY_OF[tensor.datatype]).ravel()
+        flat = np.ascontiguousarray(tensor.data, dtype=messages.NUMPY_OF[tensor.datatype]).ravel()
+        described["data"] = flat if pause is None else json_slices.write(flat, pause)
     return described
 
 

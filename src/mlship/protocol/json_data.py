@@ -62,14 +62,21 @@ def decode(data: Any, *, datatype: str, shape: tuple[int, ...], where: str) -> m
     except Ragged as error:
         raise faults.invalid(where, f"expected arrays of shape {list(shape)}, got {error}") from error
     if dims != shape:
-        _check_shape(flat, dims=dims, shape=shape, where=where)
+        _check_shape(len(flat), dims=dims, shape=shape, where=where)
     return array(flat, datatype, where).reshape(shape)
 
 
-def _check_shape(flat: list[Any], *, dims: tuple[int, ...], shape: tuple[int, ...], where: str) -> None:
+def shaped(flat: messages.Array, *, dims: tuple[int, ...], shape: tuple[int, ...], where: str) -> messages.Array:
+    """``flat``, whose JSON had the shape ``dims``, as ``shape``. Raises ``errors.SpecError``."""
+    if dims != shape:
+        _check_shape(len(flat), dims=dims, shape=shape, where=where)
+    return flat.reshape(shape)
+
+
+def _check_shape(size: int, *, dims: tuple[int, ...], shape: tuple[int, ...], where: str) -> None:
     count = math.prod(shape)
-    if count != len(flat):
-        got = f"{len(flat)}" if len(dims) == 1 else f"{len(flat)} of shape {_shown(dims)}"
+    if count != size:
+        got = f"{size}" if len(dims) == 1 else f"{size} of shape {_shown(dims)}"
         raise faults.invalid(where, f"expected {count} elements for shape {list(shape)}, got {got}")
     if len(dims) > 1 and count and [dim for dim in dims if dim != 1] != [dim for dim in shape if dim != 1]:
         raise faults.invalid(where, f"expected shape {list(shape)} or a flat array, got shape {_shown(dims)}")

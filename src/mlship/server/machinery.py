@@ -9,17 +9,27 @@ from mlship.server import worker
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Machinery:
-    """What models run on: shared by all of a server. ``loader`` has one thread; loads happen one after another."""
+    """What models run on: shared by all of a server. ``loader`` has one thread; loads happen one after another.
+
+    ``codecs`` has one thread too: large bodies are read and written there, away from the event loop.
+    """
 
     workers: worker.Workers
     loader: worker.Workers
     private: worker.PrivateLoop
+    codecs: worker.Workers
 
     @classmethod
     def start(cls, workers: int) -> Machinery:
-        """``workers`` inference threads and one for loading."""
-        return cls(workers=worker.Workers(workers), loader=worker.Workers(1), private=worker.PrivateLoop())
+        """``workers`` inference threads, one for loading and one for codecs."""
+        return cls(
+            workers=worker.Workers(workers),
+            loader=worker.Workers(1),
+            private=worker.PrivateLoop(),
+            codecs=worker.Workers(1),
+        )
 
     def close(self, seconds: float) -> bool:
         """End the threads; whether all ended within ``seconds`` each."""
-        return all([self.workers.close(seconds), self.loader.close(seconds), self.private.close(seconds)])
+        parts = (self.workers, self.loader, self.codecs, self.private)
+        return all([part.close(seconds) for part in parts])

@@ -146,7 +146,7 @@ class _Server:
             observer=counters,
         )
         inference = infer.Inference(self._models, request_timeout=chosen.request_timeout, counters=counters)
-        app = rest_api.App(inference, max_body_bytes=chosen.max_body_bytes)
+        app = rest_api.App(inference, max_body_bytes=chosen.max_body_bytes, codecs=engine.codecs)
         self._http = http_server.HttpServer(app, listener, drain_seconds=chosen.drain_seconds + _LAST_ANSWERS_SECONDS)
         self._grpc = grpc_api.server(grpc_api.Service(inference=inference, max_bytes=chosen.max_body_bytes))
         self._signals = signals

@@ -101,31 +101,57 @@ class Metrics:
             registry=self._registry,
         )
         self._registry.register(_Queues(queues))
+        # Children once looked up: prometheus_client takes a lock and makes text of the labels each time. The labels
+        # are few by design, so these stay as many as the series themselves.
+        self._under_way: dict[str, prometheus_client.Gauge] = {}
+        self._codes: dict[tuple[str, str, str], prometheus_client.Counter] = {}
+        self._answers: dict[tuple[str, str], tuple[prometheus_client.Histogram, ...]] = {}
+        self._models: dict[str, tuple[prometheus_client.Histogram, ...]] = {}
+        self._given: dict[str, prometheus_client.Counter] = {}
 
     def begun(self, protocol: str) -> None:
         """An inference request has arrived."""
-        self._in_flight.labels(protocol).inc()
+        gauge = self._under_way.get(protocol)
+        if gauge is None:
+            gauge = self._under_way[protocol] = self._in_flight.labels(protocol)
+        gauge.inc()
 
     def answered(
         self, *, model: str, protocol: str, code: str, seconds: float, received: int, sent: int, trace_id: str
     ) -> None:
         """It has been answered; ``model`` is ``UNKNOWN_MODEL`` unless this server has it."""
         exemplar = {"trace_id": trace_id} if trace_id else None
-        self._in_flight.labels(protocol).dec()
-        self._requests.labels(model, protocol, code).inc(exemplar=exemplar)
-        self._latency.labels(model, protocol).observe(seconds, exemplar=exemplar)
-        self._sizes.labels(model, protocol).observe(received)
-        self._answer_sizes.labels(model, protocol).observe(sent)
+        self._under_way[protocol].dec()
+        counter = self._codes.get((model, protocol, code))
+        if counter is None:
+            counter = self._codes[model, protocol, code] = self._requests.labels(model, protocol, code)
+        counter.inc(exemplar=exemplar)
+        observed = self._answers.get((model, protocol))
+        if observed is None:
+            families = (self._latency, self._sizes, self._answer_sizes)
+            observed = self._answers[model, protocol] = tuple(family.labels(model, protocol) for family in families)
+        latency, sizes, answer_sizes = observed
+        latency.observe(seconds, exemplar=exemplar)
+        sizes.observe(received)
+        answer_sizes.observe(sent)
 
     def executed(self, name: str, seconds: float, *, requests: int, rows: int) -> None:
         """The model has answered, one request or several that were joined (``repository.Observer``)."""
-        self._inference.labels(name).observe(seconds)
-        self._batches.labels(name).observe(requests)
-        self._batch_rows.labels(name).observe(rows)
+        found = self._models.get(name)
+        if found is None:
+            families = (self._inference, self._batches, self._batch_rows)
+            found = self._models[name] = tuple(family.labels(name) for family in families)
+        inference, batches, batch_rows = found
+        inference.observe(seconds)
+        batches.observe(requests)
+        batch_rows.observe(rows)
 
     def inferred(self, name: str, *, rows: int) -> None:
         """A request has its answer."""
-        self._rows.labels(name).inc(rows)
+        counter = self._given.get(name)
+        if counter is None:
+            counter = self._given[name] = self._rows.labels(name)
+        counter.inc(rows)
 
     def shed(self, name: str) -> None:
         """A request found the queue full."""

@@ -12,7 +12,9 @@ def names() -> list[str]:
 def test_threads_begin_and_end_with_it() -> None:
     before = len(names())
     engine = machinery.Machinery.start(3)
-    assert len(names()) == before + 4, "three for inference, one for loading, the private loop when it is needed"
+    assert len(names()) == before + 5, (
+        "three for inference, one each for loading and codecs, the private loop when it is needed"
+    )
     assert engine.close(10)
     assert len(names()) == before
 

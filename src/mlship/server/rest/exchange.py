@@ -30,6 +30,7 @@ Send = Callable[[Message], Awaitable[None]]
 JSON = b"application/json"
 _MEBIBYTE = 1024 * 1024
 _MAX_ID = 256
+_ASKED, _LEFT = b"x-request-timeout", b"x-envoy-expected-rq-timeout-ms"
 
 
 class Refused(errors.SpecError):
@@ -58,14 +59,17 @@ class Response:
 class Request:
     """A request whose head has been read. ``names`` are the parts of the path that the route leaves open.
 
-    ``model`` and ``received`` are filled in on the way, for metrics.
+    The body is there already (``body``) or comes by ``receive``. ``hangup``: callables that are called when the client
+    goes; None where nobody can tell. ``model`` and ``received`` are filled in on the way, for metrics.
     """
 
     method: str
     headers: Mapping[bytes, bytes]
     names: Mapping[str, str]
-    scope: Scope
-    receive: Receive
+    receive: Receive | None = None
+    body: bytes | None = None
+    path: str = ""
+    hangup: set[Callable[[], None]] | None = None
     model: str = ""
     received: int = 0
 
@@ -76,6 +80,8 @@ class Request:
     @property
     def request_id(self) -> str:
         """``X-Request-ID``, if it is one that may be sent back."""
+        if b"x-request-id" not in self.headers:
+            return ""
         found = self.header(b"x-request-id")
         return found if len(found) <= _MAX_ID and found.isprintable() else ""
 
@@ -86,8 +92,10 @@ class Request:
         Raises:
             SpecError: it is not a positive number.
         """
-        asked = _positive(self.header(b"x-request-timeout"), "X-Request-Timeout")
-        left = _positive(self.header(b"x-envoy-expected-rq-timeout-ms"), "X-Envoy-Expected-Rq-Timeout-Ms")
+        if _ASKED not in self.headers and _LEFT not in self.headers:
+            return None
+        asked = _positive(self.header(_ASKED), "X-Request-Timeout")
+        left = _positive(self.header(_LEFT), "X-Envoy-Expected-Rq-Timeout-Ms")
         given = [seconds for seconds in (asked, left and left / 1000) if seconds]
         return min(given, default=None)
 
@@ -111,24 +119,51 @@ async def read_body(request: Request, *, limit: int, deadline: float) -> bytes:
         SpecError: too large (413), too slow (408), of an unknown encoding (415), or not what it says it is.
         Hangup: the client has gone before it was complete.
     """
-    inflate = _inflater(request.header(b"content-encoding"))
+    return (await receive_body(request, limit=limit, deadline=deadline)).inflated(limit)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Body:
+    """A body as it came: ``window`` is zlib's, for one that is compressed."""
+
+    sent: bytes
+    window: int | None = None
+
+    def inflated(self, limit: int) -> bytes:
+        """What was meant. Raises SpecError: over ``limit`` bytes, or not what its encoding says."""
+        return self.sent if self.window is None else _inflated(self.sent, self.window, limit)
+
+
+async def receive_body(request: Request, *, limit: int, deadline: float) -> Body:
+    """The whole body as it came. Raises as ``read_body`` does."""
+    window = _inflater(request.header(b"content-encoding")) if b"content-encoding" in request.headers else None
+    body = request.body
+    if body is None:
+        body = await _arrived(request, limit=limit, deadline=deadline)
+    elif len(body) > limit:
+        raise too_large(len(body), limit)
+    request.received = len(body)
+    return Body(body, window)
+
+
+async def _arrived(request: Request, *, limit: int, deadline: float) -> bytes:
     declared = request.header(b"content-length")
     if declared.isdecimal() and int(declared) > limit:
         raise too_large(int(declared), limit)
+    if request.receive is None:
+        return b""
     try:
         async with asyncio.timeout_at(deadline):
-            body = await _collect(request, limit)
+            return await _collect(request.receive, limit)
     except TimeoutError:
         raise Refused("the request's body did not arrive within the request's time.", status=408) from None
-    request.received = len(body)
-    return body if inflate is None else _inflated(body, inflate, limit)
 
 
-async def _collect(request: Request, limit: int) -> bytes:
+async def _collect(receive: Receive, limit: int) -> bytes:
     chunks: list[bytes] = []
     size = 0
     while True:
-        message = await request.receive()
+        message = await receive()
         if message["type"] != "http.request":
             raise Hangup
         chunk = message.get("body", b"")
@@ -200,14 +235,20 @@ def failure(error: Exception) -> Response:
     return Response(status=status, body=body, headers=tuple(headers))
 
 
-async def respond(send: Send, response: Response, *, request_id: str = "") -> None:
-    """Send ``response``, its length and, if there was one, the request's id with it."""
+def head(response: Response, request_id: str) -> list[tuple[bytes, bytes]]:
+    """The headers of ``response``: its type, its length and, if there was one, the request's id with them."""
     headers = [
         (b"content-type", response.content_type),
-        (b"content-length", str(len(response.body)).encode()),
+        (b"content-length", b"%d" % len(response.body)),
         *response.headers,
     ]
     if request_id:
         headers.append((b"x-request-id", request_id.encode("latin-1")))
+    return headers
+
+
+async def respond(send: Send, response: Response, *, request_id: str = "") -> None:
+    """Send ``response`` as ASGI's messages."""
+    headers = head(response, request_id)
     await send({"type": "http.response.start", "status": response.status, "headers": headers})
     await send({"type": "http.response.body", "body": response.body})

@@ -1,7 +1,7 @@
 """uvicorn in process: one listening socket, signals left alone, errors of its own in the wire's form.
 
 uvicorn is told nothing that it could decide otherwise: no signal handlers, no lifespan, no websockets, no access log.
-The protocol class adds what ASGI cannot say cheaply: a listener for the client's hanging up (``rest_api.HANGUP``).
+A connection is ``http_protocol.Protocol``.
 """
 
 from __future__ import annotations
@@ -9,44 +9,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import uvicorn
-from uvicorn.protocols.http import httptools_impl
 
-from mlship import errors
-from mlship.protocol import json_codec
-from mlship.server.rest import rest_api
+from mlship.server.rest import http_protocol, rest_api
 
 _KEEP_ALIVE_SECONDS = 75
-
-
-class Protocol(httptools_impl.HttpToolsProtocol):
-    """One connection."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._hangup: set[Callable[[], None]] = set()
-
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self.scope["extensions"] = {rest_api.HANGUP: self._hangup}  # type: ignore[dict-item]
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        super().connection_lost(exc)
-        for told in list(self._hangup):
-            told()
-
-    def send_400_response(self, msg: str) -> None:
-        """What is no HTTP request is answered in the error form of all others."""
-        body = json_codec.encode_error(msg, code=errors.Reason.INVALID.value)
-        head = (
-            b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\nconnection: close\r\n"
-            b"content-length: %d\r\n\r\n" % len(body)
-        )
-        self.transport.write(head + body)
-        self.transport.close()
 
 
 class _Uvicorn(uvicorn.Server):
@@ -76,7 +45,7 @@ class HttpServer:
         config = uvicorn.Config(
             app,
             interface="asgi3",
-            http=Protocol,
+            http=http_protocol.Protocol,
             ws="none",
             lifespan="off",
             loop="none",

@@ -7,22 +7,26 @@ else's; whatever a handler raises becomes an answer here and nowhere else.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Mapping
 from typing import cast
 
 import mlship
 from mlship import errors
-from mlship.server import describe, infer, logs, trace
+from mlship.server import describe, infer, logs, trace, worker
 from mlship.server.rest import endpoint, exchange, rest_mlflow, rest_repository, rest_v1, rest_v2, routing
 
 LOG = logging.getLogger(__name__)
 
+# Sends an answer, with the request's id if it had one that may be sent back.
+Reply = Callable[[exchange.Response, str], Awaitable[None]]
+Found = tuple[routing.Route, Mapping[str, str]]
+
 # In a scope's extensions: a set of callables that the server calls when the client has gone.
 HANGUP = "mlship.hangup"
 _CLIENT_GONE = 499
+_MAX_PATHS = 1024
 
 
 class App:
@@ -30,12 +34,17 @@ class App:
 
     Args:
         max_body_bytes: the limit of a request's body, before and after inflation.
+        codecs: where large bodies are read and written; None: on the event loop.
     """
 
-    def __init__(self, inference: infer.Inference, *, max_body_bytes: int) -> None:
+    def __init__(
+        self, inference: infer.Inference, *, max_body_bytes: int, codecs: worker.Workers | None = None
+    ) -> None:
         self._metrics = inference.metrics
-        point = endpoint.Endpoint(inference=inference, max_body_bytes=max_body_bytes)
+        point = endpoint.Endpoint(inference=inference, max_body_bytes=max_body_bytes, codecs=codecs)
         self._models = inference.models
+        # Paths that were asked for lately; what callers write is bounded.
+        self._inferences: dict[bytes, Found] = {}
         self._table = routing.Table(
             [
                 *rest_v1.routes(point),
@@ -48,26 +57,51 @@ class App:
         )
 
     async def __call__(self, scope: exchange.Scope, receive: exchange.Receive, send: exchange.Send) -> None:
+        raw: bytes = scope.get("raw_path") or scope["path"].encode()
         request = exchange.Request(
-            method=scope["method"], headers=dict(scope["headers"]), names={}, scope=scope, receive=receive
+            method=scope["method"],
+            headers=dict(scope["headers"]),
+            names={},
+            receive=receive,
+            path=raw.decode("latin-1"),
+            hangup=scope.get("extensions", {}).get(HANGUP),
         )
-        request_id, trace_id = request.request_id, trace.trace_id(request.header(b"traceparent"))
-        if request_id or trace_id:
-            named = {"request_id": request_id, "trace_id": trace_id}
-            logs.REQUEST.set({key: value for key, value in named.items() if value})
+
+        async def reply(response: exchange.Response, request_id: str) -> None:
+            await exchange.respond(send, response, request_id=request_id)
+
+        await self._serve(request, reply)
+
+    async def _serve(self, request: exchange.Request, reply: Reply) -> None:
         try:
-            route, request.names = self._table.find(request.method, _path(scope))
+            route, request.names = self._table.find(request.method, request.path)
         except errors.MlshipError as error:
-            await exchange.respond(send, _refused(error), request_id=request_id)
+            await reply(_refused(error), _named(request)[0])
             return
         if route.protocol:
-            await self._counted(request, route, send, request_id, trace_id)
+            await self.infer(request, route, reply)
         else:
-            await exchange.respond(send, await _answered(route, request), request_id=request_id)
+            request_id, _ = _named(request)
+            await reply(await _answered(route, request), request_id)
 
-    async def _counted(
-        self, request: exchange.Request, route: routing.Route, send: exchange.Send, request_id: str, trace_id: str
-    ) -> None:
+    def inference(self, raw_path: bytes) -> Found | None:
+        """The inference route that takes a POST at ``raw_path`` and its open parts; None when there is none."""
+        found = self._inferences.get(raw_path)
+        if found is None:
+            try:
+                found = self._table.find("POST", raw_path.decode("latin-1"))
+            except errors.MlshipError:
+                return None
+            if not found[0].protocol:
+                return None
+            if len(self._inferences) >= _MAX_PATHS:
+                self._inferences.clear()
+            self._inferences[raw_path] = found
+        return found
+
+    async def infer(self, request: exchange.Request, route: routing.Route, reply: Reply) -> None:
+        """Answer and count a request for an inference; a client that has gone before gets no ``reply``."""
+        request_id, trace_id = _named(request)
         begun = time.perf_counter()
         code, sent = _CLIENT_GONE, 0
         self._metrics.begun(route.protocol)
@@ -75,7 +109,7 @@ class App:
             response = await _unless_hung_up(route, request)
             if response is not None:
                 code, sent = response.status, len(response.body)
-                await exchange.respond(send, response, request_id=request_id)
+                await reply(response, request_id)
         finally:
             seconds = time.perf_counter() - begun
             self._metrics.answered(
@@ -87,9 +121,9 @@ class App:
                 sent=sent,
                 trace_id=trace_id,
             )
-            LOG.debug(
-                "request", extra=logs.fields(path=_path(request.scope), code=code, milliseconds=round(seconds * 1e3, 3))
-            )
+            if LOG.isEnabledFor(logging.DEBUG):
+                extra = logs.fields(path=request.path, code=code, milliseconds=round(seconds * 1e3, 3))
+                LOG.debug("request", extra=extra)
 
     async def _exposition(self, request: exchange.Request) -> exchange.Response:
         body, content_type = self._metrics.render(request.header(b"accept"))
@@ -108,9 +142,14 @@ class App:
         )
 
 
-def _path(scope: exchange.Scope) -> str:
-    raw: bytes = scope.get("raw_path") or scope["path"].encode()
-    return raw.decode("latin-1")
+def _named(request: exchange.Request) -> tuple[str, str]:
+    """The ids of the request and of its trace; log lines of this task carry them from here on."""
+    request_id = request.request_id
+    trace_id = trace.trace_id(request.header(b"traceparent")) if b"traceparent" in request.headers else ""
+    if request_id or trace_id:
+        named = {"request_id": request_id, "trace_id": trace_id}
+        logs.REQUEST.set({key: value for key, value in named.items() if value})
+    return request_id, trace_id
 
 
 async def _answered(route: routing.Route, request: exchange.Request) -> exchange.Response:
@@ -133,6 +172,9 @@ def _refused(error: Exception) -> exchange.Response:
 
 async def _unless_hung_up(route: routing.Route, request: exchange.Request) -> exchange.Response | None:
     """The answer, or None when the client has gone before there was one."""
+    listeners = request.hangup
+    if listeners is None:
+        return await _answered(route, request)
     gone = False
     task = cast("asyncio.Task[None]", asyncio.current_task())
 
@@ -141,24 +183,13 @@ async def _unless_hung_up(route: routing.Route, request: exchange.Request) -> ex
         gone = True
         task.cancel()
 
+    listeners.add(hang_up)
     try:
-        with _told(request.scope, hang_up):
-            return await _answered(route, request)
+        return await _answered(route, request)
     except asyncio.CancelledError:
         if not gone:
             raise
         task.uncancel()
         return None
-
-
-@contextlib.contextmanager
-def _told(scope: exchange.Scope, hang_up: Callable[[], None]) -> Iterator[None]:
-    listeners: set[Callable[[], None]] | None = scope.get("extensions", {}).get(HANGUP)
-    if listeners is None:
-        yield
-        return
-    listeners.add(hang_up)
-    try:
-        yield
     finally:
         listeners.discard(hang_up)

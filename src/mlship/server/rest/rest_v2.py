@@ -82,10 +82,18 @@ async def _example(request: exchange.Request, *, point: endpoint.Endpoint) -> ex
 
 async def _infer(request: exchange.Request, *, point: endpoint.Endpoint) -> exchange.Response:
     model, version = named(request)
-    decode = functools.partial(
-        json_codec.decode_infer, model_name=model, model_version=version, header_length=_header_length(request)
-    )
+    decode = functools.partial(_decode, model=model, version=version, header_length=_header_length(request))
     return await point.answer(request, model=model, version=version, decode=decode, encode=_encode)
+
+
+def _decode(body: bytes, *, model: str, version: str, header_length: int | None) -> messages.InferRequest:
+    return json_codec.decode_infer(
+        body,
+        model_name=model,
+        model_version=version,
+        header_length=header_length,
+        pause=endpoint.pause_for(len(body) if header_length is None else header_length),
+    )
 
 
 def _header_length(request: exchange.Request) -> int | None:
@@ -100,7 +108,9 @@ def _header_length(request: exchange.Request) -> int | None:
 
 
 def _encode(response: messages.InferResponse, request: messages.InferRequest) -> exchange.Response:
-    body, header_length = json_codec.encode_infer(response, request)
+    body, header_length = json_codec.encode_infer(
+        response, request, pause=endpoint.pause_for(endpoint.size_of(response))
+    )
     if header_length is None:
         return exchange.Response(body=body)
     return exchange.Response(body=body, content_type=OCTETS, headers=((LENGTH_HEADER, str(header_length).encode()),))

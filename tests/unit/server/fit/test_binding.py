@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mlship import errors
-from mlship.protocol import messages
+from mlship.protocol import grpc_codec, json_codec, messages, oip
 from mlship.server.fit import binding
 
 MATRIX = messages.Signature(
@@ -138,3 +138,23 @@ def test_parameters_the_model_takes_have_its_types() -> None:
 
 def test_a_model_may_judge_its_parameters_itself() -> None:
     assert binding.parameters(request(parameters={"anything": 1}), None) == {"anything": 1}
+
+
+def test_binary_tensors_reach_the_model_without_a_copy() -> None:
+    signature = messages.Signature(inputs=(messages.TensorSpec("x", "FP32", (-1, 2)),))
+    raw = np.arange(8, dtype="<f4").tobytes()
+    text = b'{"inputs":[{"name":"x","shape":[4,2],"datatype":"FP32","parameters":{"binary_data_size":32}}]}'
+    text += b" " * (-len(text) % 8)
+    body = text + raw
+    over_rest = json_codec.decode_infer(body, model_name="m", header_length=len(text))
+    bound = binding.bind(over_rest, signature)["x"]
+    assert np.shares_memory(bound, np.frombuffer(body, np.uint8))
+
+    message = oip.message("ModelInferRequest")(
+        inputs=[{"name": "x", "datatype": "FP32", "shape": [4, 2]}], raw_input_contents=[raw]
+    )
+    (tensor,) = grpc_codec.decode_infer(message).inputs
+    bound = binding.bind(messages.InferRequest("m", inputs=(tensor,)), signature)["x"]
+    assert np.shares_memory(bound, tensor.data)
+    assert not tensor.data.flags.owndata, "a view of the message's bytes"
+    assert bound.tolist() == [[0, 1], [2, 3], [4, 5], [6, 7]]

@@ -19,7 +19,7 @@ def request(messages: list[dict[str, Any]], **headers: str) -> exchange.Request:
         return left.pop(0)
 
     raw = {key.replace("_", "-").encode(): value.encode() for key, value in headers.items()}
-    return exchange.Request(method="POST", headers=raw, names={}, scope={}, receive=receive)
+    return exchange.Request(method="POST", headers=raw, names={}, receive=receive)
 
 
 def chunk(body: bytes, *, more: bool = False) -> dict[str, Any]:
