@@ -18,9 +18,11 @@ def test_latencies_count_from_when_a_request_was_due_and_unanswered_ones_failed(
 
 async def test_every_request_is_sent_to_a_real_server_and_its_status_counted():
     seen = 0
+    handlers = set()
 
     async def answer(reader, writer):
         nonlocal seen
+        handlers.add(asyncio.current_task())
         while await reader.readline():
             await reader.readuntil(b"\r\n\r\n")
             await reader.readexactly(4)
@@ -28,12 +30,15 @@ async def test_every_request_is_sent_to_a_real_server_and_its_status_counted():
             status = b"503 Busy" if seen % 10 == 0 else b"200 OK"
             writer.write(b"HTTP/1.1 " + status + b"\r\nContent-Length: 2\r\n\r\nok")
         writer.close()
+        await writer.wait_closed()
 
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/predict"
     load = openloop.Load(url, openloop.request_of(url, b"body", []), rate=100.0, seconds=1.0, connections=4)
     async with server:
         await load.run()
+        async with asyncio.timeout(10):
+            await asyncio.gather(*handlers)
     found = openloop.figures(load.outcomes, due=load.due, seconds=1.0)
     assert (seen, load.due, found["failed"]) == (100, 100, 10.0)
 
