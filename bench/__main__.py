@@ -7,6 +7,7 @@ import datetime
 import os
 import pathlib
 import platform
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -44,6 +45,8 @@ def _measured(choices: rounds.Choices, failures: dict[str, str]) -> facts.Run:
     """The run, also when it is broken off: what was measured until then is worth keeping."""
     before = os.getloadavg()[0]
     measuring = rounds.Rounds(choices, {name: make() for name, make in models.MODELS.items()})
+    # Asked to end, it ends the server that it measures as well.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         measuring.run()
     except KeyboardInterrupt:

@@ -46,7 +46,7 @@ def _constraints(name: str) -> pathlib.Path:
 def _install(name: str) -> str:
     home = ENVS / name
     pip = [str(home / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    steps = [] if (home / "bin" / "python").exists() else [[sys.executable, "-m", "venv", str(home)]]
+    steps = [] if (home / "bin" / "python").exists() else [[_interpreter(name), "-m", "venv", str(home)]]
     before = _own(name, "before.txt")
     if before:
         steps.append([*pip, "-r", str(before)])
@@ -56,6 +56,13 @@ def _install(name: str) -> str:
         if done.returncode:
             return done.stderr.strip()[-300:]
     return ""
+
+
+def _interpreter(name: str) -> str:
+    """The interpreter that ``python.txt`` names, where there is one: pytriton embeds an older patch version of 3.11."""
+    file = _own(name, "python.txt")
+    wanted = file.read_text().strip() if file else ""
+    return wanted if wanted and pathlib.Path(wanted).exists() else sys.executable
 
 
 def versions(name: str) -> dict[str, str]:

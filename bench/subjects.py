@@ -46,7 +46,6 @@ def _own(peer: str, program: str, *flags: str) -> tuple[str, ...]:
 _MLSERVER = (*_NET, "--metrics-port", "{metrics_port}", "--folder", "{folder}")
 _SERVE = ("{python}", "-m", "mlship.cli", "serve", "{model}", *_NET)
 _BENTO = ("{bin}/bentoml", "serve", "service:Rows", "--working-dir", str(ROOT / "peers" / "bentoml"))
-_COMPAT = {"PYTHONPATH": str(ROOT / "peers" / "pytriton" / "compat")}
 _BENTO_NET = ("--host", "127.0.0.1", "--port", "{port}")
 
 SUBJECTS = (
@@ -66,7 +65,6 @@ SUBJECTS = (
         _own("pytriton", "server.py", *_NET, "--batch"),
         binary=True,
         grpc=True,
-        environment=_COMPAT,
     ),
     Subject(
         "pytriton",
@@ -75,7 +73,6 @@ SUBJECTS = (
         _own("pytriton", "server.py", *_NET),
         binary=True,
         grpc=True,
-        environment=_COMPAT,
     ),
     Subject(
         "fastapi-async",
