@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 DEMO_HOME := $(CURDIR)/.demo
 PYTEST_ARGS ?=
 
-.PHONY: help demo demo-down test test-slow lint format docs clean system
+.PHONY: bench bench-quick help demo demo-down test test-slow lint format docs clean system
 
 help: ## Show what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -34,8 +34,20 @@ format: $(VENV)/.lint-installed ## Format the code and sort imports
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+bench: bench/.envs/mlship/.made ## Measure mlship beside its peers (an hour or more; on a quiet machine)
+	bench/.envs/mlship/bin/python -m bench $(BENCH_ARGS)
+
+bench-quick: bench/.envs/mlship/.made ## The same, one short round: does everything run?
+	bench/.envs/mlship/bin/python -m bench --quick $(BENCH_ARGS)
+
+bench/.envs/mlship/.made: pyproject.toml bench/peers/mlship/requirements.txt bench/peers/constraints.txt
+	@sh tools/bench-packages.sh
+	$(PYTHON) -m venv bench/.envs/mlship
+	bench/.envs/mlship/bin/python -m pip install --quiet -c bench/peers/constraints.txt -r bench/peers/mlship/requirements.txt
+	@touch $@
+
 clean: demo-down ## Remove the environments
-	rm -rf $(VENV) $(CLIENTS)
+	rm -rf $(VENV) $(CLIENTS) bench/.envs bench/.models
 
 system:
 	@sh tools/system-packages.sh

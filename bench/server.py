@@ -1,0 +1,207 @@
+"""One server under measurement: started, watched, ended by its own pid together with every process it made.
+
+Its processes are its descendants and those that name its folder in their command line (a control plane's replicas are
+sessions of their own). Whoever was seen once is ended at the end, pid and start time compared.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping
+
+import httpx
+import psutil
+
+from bench import bodies, models, subjects
+
+START_SECONDS = 60.0
+_END_SECONDS = 30.0
+_MEBIBYTE = 1024 * 1024
+
+
+class DidNotStart(Exception):
+    """The server gave no right answer in time; the message has the end of its output."""
+
+
+class Server:
+    """A running server. ``url`` takes predictions; ``cold_seconds`` is the time from its start to the first answer."""
+
+    def __init__(self, subject: subjects.Subject, *, name: str, folder: pathlib.Path) -> None:
+        self.subject = subject
+        self.folder = folder
+        self.port, self.grpc_port, self.metrics_port = _free_ports(3)
+        # The gateway has one port for both protocols.
+        if subject.name == "mlship-envoy":
+            self.grpc_port = self.port
+        self.name = name
+        self.url = f"http://127.0.0.1:{self.port}{subject.path.format(name=name)}"
+        self.log = folder / "log.txt"
+        self.cold_seconds = 0.0
+        self._process: subprocess.Popen[bytes] | None = None
+        self._seen: dict[int, psutil.Process] = {}
+
+    def start(self, model: models.Model) -> None:
+        """Start it and wait for a right answer. Raises DidNotStart."""
+        home = self.subject.home
+        filled = {
+            "python": str(home / "bin" / "python"),
+            "bin": str(home / "bin"),
+            "model": str(model.path),
+            "name": self.name,
+            "folder": str(self.folder / "own"),
+            "port": str(self.port),
+            "grpc_port": str(self.grpc_port),
+            "metrics_port": str(self.metrics_port),
+        }
+        command = [part.format(**filled) for part in self.subject.command]
+        rows = model.taken(1)
+        body, expected = bodies.body(self.subject.dialect, rows), model.expected(rows)
+        began = time.monotonic()
+        with self.log.open("wb") as log:
+            self._process = subprocess.Popen(
+                command,
+                env=_environment(home, model, self.subject.environment),
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+                cwd=self.folder,
+            )
+        self._until_right(body, expected)
+        self.cold_seconds = time.monotonic() - began
+
+    def _until_right(self, body: bodies.Body, expected: list[int]) -> None:
+        until = time.monotonic() + START_SECONDS
+        last = "no answer"
+        while time.monotonic() < until:
+            if self._process is None or self._process.poll() is not None:
+                raise DidNotStart(f"ended by itself: {self._tail()}")
+            try:
+                answer = httpx.post(self.url, content=body.data, headers=body.headers, timeout=5)
+                last = f"{answer.status_code} {answer.text[:200]}"
+                if answer.status_code == 200:
+                    found = bodies.labels(answer.content)
+                    if found != expected:
+                        raise DidNotStart(f"wrong labels: expected {expected}, got {found}")
+                    return
+            except httpx.HTTPError as error:
+                last = repr(error)
+            time.sleep(0.02)
+        raise DidNotStart(f"no right answer in {START_SECONDS:.0f} s ({last}): {self._tail()}")
+
+    def _tail(self) -> str:
+        return self.log.read_bytes()[-600:].decode(errors="replace")
+
+    def processes(self) -> list[psutil.Process]:
+        """Its processes that live now."""
+        found: dict[int, psutil.Process] = {}
+        if self._process is not None:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                root = psutil.Process(self._process.pid)
+                found |= {one.pid: one for one in (root, *root.children(recursive=True))}
+        mark = str(self.folder)
+        for one in psutil.process_iter(["cmdline"]):
+            if mark in " ".join(one.info["cmdline"] or ()):
+                found.setdefault(one.pid, one)
+        self._seen |= found
+        return list(found.values())
+
+    def pss_mib(self) -> float:
+        """Memory of its processes; pages shared between them are counted once."""
+        total = 0
+        for one in self.processes():
+            with contextlib.suppress(psutil.Error):
+                total += one.memory_full_info().pss
+        return total / _MEBIBYTE
+
+    def cpu_seconds(self) -> float:
+        total = 0.0
+        for one in self.processes():
+            with contextlib.suppress(psutil.Error):
+                times = one.cpu_times()
+                total += times.user + times.system
+        return total
+
+    def end(self) -> None:
+        """End it: asked first, then made to."""
+        self.processes()
+        if self._process is not None:
+            _signal(self._process.pid, signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(_END_SECONDS)
+        self.processes()
+        left = [one for one in self._seen.values() if one.is_running()]
+        for one in left:
+            with contextlib.suppress(psutil.Error):
+                one.kill()
+        psutil.wait_procs(left, timeout=10)
+
+
+def _signal(pid: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
+def _environment(home: pathlib.Path, model: models.Model, more: Mapping[str, str]) -> dict[str, str]:
+    path = f"{home / 'bin'}:{os.environ.get('PATH', '')}"
+    quiet = {"BENTOML_DO_NOT_TRACK": "True", "RAY_USAGE_STATS_ENABLED": "0", "PYTHONUNBUFFERED": "1"}
+    return {**os.environ, "PATH": path, "BENCH_MODEL": str(model.path), **quiet, **more}
+
+
+def _free_ports(count: int) -> list[int]:
+    """Ports that were free a moment ago."""
+    with contextlib.ExitStack() as held:
+        found = [held.enter_context(socket.socket()) for _ in range(count)]
+        for one in found:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in found]
+
+
+@contextlib.contextmanager
+def running(subject: subjects.Subject, model: models.Model) -> Iterator[Server]:
+    """A started server, ended at the end whatever happened. Raises DidNotStart."""
+    # A short path: Ray and the control plane keep Unix sockets below it.
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="mb-"))
+    server = Server(subject, name=model.name, folder=folder)
+    try:
+        server.start(model)
+        yield server
+    finally:
+        server.end()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+class Watch:
+    """Processor time and memory of a server while a load runs, sampled on a thread."""
+
+    def __init__(self, server: Server, *, every: float = 1.0) -> None:
+        self._server = server
+        self._every = every
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._sample, daemon=True)
+        self.peak_mib = 0.0
+        self.cpu_seconds = 0.0
+
+    def __enter__(self) -> Watch:
+        self._before = self._server.cpu_seconds()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
+        self.cpu_seconds = max(0.0, self._server.cpu_seconds() - self._before)
+        self.peak_mib = max(self.peak_mib, self._server.pss_mib())
+
+    def _sample(self) -> None:
+        while not self._done.wait(self._every):
+            self.peak_mib = max(self.peak_mib, self._server.pss_mib())
