@@ -62,6 +62,7 @@ class Serving:
     repository: bool
     max_body_bytes: int
     workers: int
+    accelerate: str = ""
 
 
 def serve(asked: Serving) -> None:
@@ -87,6 +88,8 @@ def serve(asked: Serving) -> None:
             max_body_bytes=asked.max_body_bytes or chosen.max_body_bytes,
             workers=asked.workers or chosen.workers,
         )
+        if asked.accelerate:
+            chosen = dataclasses.replace(chosen, accelerate=settings.mode(asked.accelerate))
         chosen.check()
         sys.stderr.flush()
         raise typer.Exit(main.run(chosen))

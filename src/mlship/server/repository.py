@@ -24,6 +24,7 @@ from mlship import aio, errors
 from mlship.protocol import messages
 from mlship.server import batcher, example, loading, logs, machinery, refusals, statistics, worker
 from mlship.server import model as contract
+from mlship.server.accelerate import verdict
 
 LOG = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -50,6 +51,7 @@ class Served:
     example: example.Example | None
     batcher: batcher.Batcher
     statistics: statistics.Statistics
+    acceleration: verdict.Report
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -299,6 +301,7 @@ class Repository:
             example=loaded.example,
             batcher=batcher.Batcher(runner, queue_size=self._queue_size, label=f'model "{entry.source.name}"'),
             statistics=entry.statistics,
+            acceleration=loaded.acceleration,
         )
 
     async def unload(self, name: str, version: str = "") -> None:
