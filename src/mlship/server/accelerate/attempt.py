@@ -110,6 +110,8 @@ class _Proof:
         known = [one.name for one in original.signature.outputs if one.name in fast.finish]
         self._found = dict.fromkeys(known, verdict.Difference())
         self._why: dict[str, str] = {}
+        if mode is verdict.Mode.EXACT:
+            self._why = dict.fromkeys(fast.approximate, "cannot be proven to the bit: its exponential is another")
         self.rows = 0
 
     def run(self, rows: messages.Array, clock: Clock) -> _Proof:
@@ -133,7 +135,7 @@ class _Proof:
         for name, answer in self._fast.answer(piece, names).items():
             self._found[name] = self._found[name].joined(verdict.compare(asked[name], answer))
             if why := verdict.refusal(self._mode, self._found[name]):
-                self._why[name] = why
+                self._why[name] = f"{why} on the proof rows"
 
     @property
     def proven(self) -> tuple[str, ...]:
@@ -151,7 +153,7 @@ class _Proof:
         """Why the compiled form is not used; empty when the default outputs are proven."""
         for name in defaults:
             if name in self._why:
-                return f"the output {name} {self._why[name]} on the proof rows"
+                return f"the output {name} {self._why[name]}"
             if name not in self._found:
                 return f"the output {name} has no compiled form"
         if self.rows < ENOUGH:

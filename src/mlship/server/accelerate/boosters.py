@@ -53,6 +53,13 @@ def _softmax(scores: messages.Array) -> messages.Array:
     return found
 
 
+def _approximate(kind: str, classes: messages.Array | None) -> frozenset[str]:
+    """The outputs that an exponential makes of the scores."""
+    if kind == _PLAIN:
+        return frozenset()
+    return frozenset({"predict"} if classes is None else {"predict_proba"})
+
+
 def _exponential(values: messages.Array) -> messages.Array:
     """Rounded from double precision, since NumPy's own in single precision is not as close as the C library's."""
     return np.exp(values.astype(np.float64, copy=False)).astype(values.dtype, copy=False)
@@ -113,6 +120,7 @@ def xgboost(fitted: Any) -> kernel.Kernel:
         guard=kernel.finite_or_missing,
         thresholds=trees.thresholds(ensemble),
         missing=True,
+        approximate=_approximate(kind, classes),
     )
 
 
@@ -165,6 +173,7 @@ def lightgbm(fitted: Any) -> kernel.Kernel:
         guard=kernel.anything,
         thresholds=trees.thresholds(ensemble),
         missing=True,
+        approximate=_approximate(_LIGHTGBM[words[0]], classes),
     )
 
 

@@ -26,7 +26,8 @@ class Kernel:
 
     ``scores``: rows to scores; ``finish``: scores to an output, by its name. ``guard``: whether a matrix is one that
     ``scores`` may answer. ``thresholds``: where it branches, by feature, in the space of its inputs; ``missing``:
-    whether NaN and infinities pass the guard.
+    whether NaN and infinities pass the guard. ``approximate``: outputs that go through another implementation of a
+    function than the original's: equal bits on some rows say nothing of the others.
     """
 
     converter: str
@@ -36,6 +37,7 @@ class Kernel:
     guard: Callable[[messages.Array], bool]
     thresholds: Mapping[int, messages.Array] = dataclasses.field(default_factory=dict)
     missing: bool = False
+    approximate: frozenset[str] = frozenset()
 
     def answer(self, matrix: messages.Array, names: Sequence[str]) -> dict[str, messages.Array]:
         """The outputs named, for a matrix that the guard lets through."""

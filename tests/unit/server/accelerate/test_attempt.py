@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import xgboost
 from sklearn import ensemble, linear_model
 
 import accelerated
@@ -173,3 +174,11 @@ def test_what_the_original_refuses_the_compiled_form_refuses(forest: Any, tmp_pa
             except Exception as error:
                 answers.append(str(error))
         assert answers[0] == answers[1]
+
+
+def test_exact_leaves_another_exponential_to_the_original(tmp_path: pathlib.Path) -> None:
+    features, target = accelerated.cancer()
+    fitted = xgboost.XGBClassifier(n_estimators=5).fit(features, target)
+    assert run(tmp_path, fitted).outputs == ("predict", "predict_proba")
+    assert run(tmp_path, fitted, verdict.Mode.EXACT).outputs == ("predict",)
+    assert "another" in run(tmp_path, fitted.get_booster(), verdict.Mode.EXACT).reason
