@@ -36,7 +36,13 @@ def load_xgboost(artifact: model.Artifact) -> model.Model:
             if threads:
                 fitted.set_params(n_jobs=threads)
             form = _xgboost_form(fitted.get_booster(), wrapper=True)
-            return _serve(artifact, estimators.methods_of(fitted), form, values=estimators.class_values(fitted))
+            return _serve(
+                artifact,
+                estimators.methods_of(fitted),
+                form,
+                values=estimators.class_values(fitted),
+                fitted=fitted,
+            )
         booster = fitted
     else:
         booster = _open(artifact, lambda: xgboost.Booster(model_file=str(artifact.file)))
@@ -46,7 +52,7 @@ def load_xgboost(artifact: model.Artifact) -> model.Model:
     predict = functools.partial(_xgboost_predict, xgboost, booster, _in_place(booster, form))
     methods = {"predict": predict, "margin": functools.partial(predict, margin=True)}
     # In-place prediction is documented as safe for threads (XGBoost's Python API reference, Booster.inplace_predict).
-    return _serve(artifact, methods, form, concurrent=4 if _in_place(booster, form) else 1)
+    return _serve(artifact, methods, form, concurrent=4 if _in_place(booster, form) else 1, fitted=booster)
 
 
 def _xgboost_predict(xgboost: Any, booster: Any, in_place: bool, data: Any, margin: bool = False) -> Any:
@@ -126,7 +132,8 @@ def load_lightgbm(artifact: model.Artifact) -> model.Model:
         if not isinstance(fitted, lightgbm.Booster):
             methods = estimators.methods_of(fitted, keywords=keywords)
             form = _lightgbm_form(fitted.booster_, wrapper=True)
-            return _serve(artifact, methods, form, values=estimators.class_values(fitted), refusals=refusals)
+            values = estimators.class_values(fitted)
+            return _serve(artifact, methods, form, values=values, refusals=refusals, fitted=fitted)
         booster = fitted
     else:
         booster = _open(artifact, lambda: lightgbm.Booster(model_file=str(artifact.file)))
@@ -134,7 +141,7 @@ def load_lightgbm(artifact: model.Artifact) -> model.Model:
         "predict": functools.partial(booster.predict, **keywords),
         "margin": functools.partial(booster.predict, raw_score=True, **keywords),
     }
-    return _serve(artifact, methods, _lightgbm_form(booster, wrapper=False), refusals=refusals)
+    return _serve(artifact, methods, _lightgbm_form(booster, wrapper=False), refusals=refusals, fitted=booster)
 
 
 def _lightgbm_form(booster: Any, *, wrapper: bool) -> frames.Form:
@@ -259,6 +266,7 @@ def _serve(
     values: Any = None,
     concurrent: int = 1,
     refusals: tuple[type[Exception], ...] = (),
+    fitted: Any = None,
 ) -> model.Model:
     schema = schema_file.of(artifact)
     served = estimators.Estimator(
@@ -269,5 +277,6 @@ def _serve(
         schema=schema,
         concurrent=concurrent,
         refusals=refusals,
+        fitted=fitted,
     )
     return signatures.labelled(served, schema)

@@ -26,5 +26,6 @@ def load(artifact: model.Artifact) -> model.Model:
         platform=f"sklearn_{artifact.variant}",
         class_values=estimators.class_values(fitted),
         schema=schema,
+        fitted=fitted,
     )
     return signatures.labelled(served, schema)

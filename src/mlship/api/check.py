@@ -62,6 +62,7 @@ def _service(found: service.InferenceService) -> Iterator[Problem]:
     annotations, spec = found.annotations, found.spec
     yield from check_scale.check_annotations(annotations)
     yield from _stop(annotations)
+    yield from _accelerate(annotations)
     yield from _predictor(spec.predictor, ("spec", "predictor"), annotations)
     yield from _multi_node(spec.predictor, annotations)
     if spec.transformer is not None:
@@ -77,6 +78,14 @@ def _stop(annotations: Mapping[str, str]) -> Iterator[Problem]:
     if value is not None and value.lower() not in ("true", "false"):
         path = ("metadata", "annotations", service.STOP)
         yield problems.refuse(path, f'{problems.cap(value, 40)!r} is not "true" or "false"')
+
+
+def _accelerate(annotations: Mapping[str, str]) -> Iterator[Problem]:
+    value = annotations.get(service.ACCELERATE)
+    if value is not None and value not in service.ACCELERATE_MODES:
+        path = ("metadata", "annotations", service.ACCELERATE)
+        reason = f"{problems.cap(value, 40)!r} is not one of {problems.one_of(service.ACCELERATE_MODES)}"
+        yield problems.refuse(path, reason, problems.did_you_mean(value, service.ACCELERATE_MODES))
 
 
 def _predictor(predictor: service.Predictor, path: Path, annotations: Mapping[str, str]) -> Iterator[Problem]:

@@ -79,6 +79,7 @@ def notices(
 def _service(found: service.InferenceService) -> Iterator[Problem]:
     spec = found.spec
     yield from _annotations(found)
+    yield from _accelerate(found)
     for name in ("transformer", "explainer", "canary"):
         if getattr(spec, name) is not None:
             yield problems.refuse(("spec", name), *honour_tables.PARTS[name])
@@ -88,6 +89,12 @@ def _service(found: service.InferenceService) -> Iterator[Problem]:
         yield from _model(found)
     else:
         yield from _custom(spec.predictor)
+
+
+def _accelerate(found: service.InferenceService) -> Iterator[Problem]:
+    if found.annotations.get(service.ACCELERATE, "off") != "off" and found.spec.predictor.containers:
+        path: Path = ("metadata", "annotations", service.ACCELERATE)
+        yield problems.notice(path, "has no effect on a container of your own: it is for mlship's model server")
 
 
 def _annotations(found: service.InferenceService) -> Iterator[Problem]:

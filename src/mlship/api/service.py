@@ -32,6 +32,9 @@ FRAMEWORKS = (
 PROTOCOLS = ("v1", "v2", "grpc-v1", "grpc-v2")
 SERVING_CONTAINER = "kserve-container"
 STOP = "serving.kserve.io/stop"
+# What the model server may compile: mlship's own, so under its own name.
+ACCELERATE = "mlship.dev/accelerate"
+ACCELERATE_MODES = ("auto", "exact", "off")
 DEFAULT_REPLICAS = 1
 DEFAULT_TIMEOUT_SECONDS = 60
 

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mlship import client, errors, home, launch
-from mlship.api import load
+from mlship.api import load, service
 from mlship.cli import endpoint, progress, session
 from mlship.server import model
 from mlship.server.artifact import find, versions
@@ -35,6 +35,7 @@ class Asked:
     port: str
     wait: float
     dry_run: bool
+    accelerate: str = ""
 
 
 def run(where: home.Home, asked: Asked) -> None:
@@ -71,13 +72,13 @@ def _deploy(control: client.Client, body: Mapping[str, Any], asked: Asked, *, di
         session.tell(f"It is on its way; follow it with: mlship why {name}")
         return
     with progress.Line(sys.stderr) as line:
-        service = control.wait_ready(
+        deployed = control.wait_ready(
             name, namespace=asked.namespace, deadline=asked.wait, digest=digest,
             on_change=lambda seen: line.show(progress.phase(seen)),
         )  # fmt: skip
         base = session.gateway_url(control.status())
     session.tell(f"ready    after {time.monotonic() - began:.1f} s")
-    endpoint.introduce(base, service)
+    endpoint.introduce(base, deployed)
 
 
 def declare(asked: Asked, location: str, model_format: str, options: Mapping[str, str]) -> dict[str, Any]:
@@ -92,10 +93,13 @@ def declare(asked: Asked, location: str, model_format: str, options: Mapping[str
     predictor: dict[str, Any] = {"model": served}
     if asked.replicas != 1:
         predictor = {"minReplicas": asked.replicas, "maxReplicas": asked.replicas, **predictor}
+    metadata: dict[str, Any] = {"name": name, "namespace": asked.namespace}
+    if asked.accelerate:
+        metadata["annotations"] = {service.ACCELERATE: asked.accelerate}
     return {
         "apiVersion": "serving.kserve.io/v1beta1",
         "kind": "InferenceService",
-        "metadata": {"name": name, "namespace": asked.namespace},
+        "metadata": metadata,
         "spec": {"predictor": predictor},
     }
 

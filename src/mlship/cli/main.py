@@ -29,6 +29,10 @@ Options = Annotated[
     list[str] | None, typer.Option("--option", help="KEY=VALUE for the model's adapter, for example class=MyModel.")
 ]
 Port = Annotated[str, typer.Option("--port", help="The gateway's port, or 'auto' for a free one.")]
+Accelerate = Annotated[
+    str,
+    typer.Option("--accelerate", help="Compile the model where it is proven to answer alike: auto, exact or off."),
+]
 Output = Annotated[str, typer.Option("--output", "-o", help="text, json or yaml.")]
 Name = Annotated[str, typer.Argument(help="The service's name.")]
 Files = Annotated[list[str], typer.Option("--file", "-f", help="A YAML file, a folder of them, or - for stdin.")]
@@ -45,6 +49,7 @@ def deploy(
     namespace: Namespace = "default",
     format: Format = "",  # noqa: A002
     option: Options = None,
+    accelerate: Accelerate = "",
     replicas: Annotated[int, typer.Option("--replicas", min=1, help="How many processes serve it.")] = 1,
     env: Annotated[list[str] | None, typer.Option("--env", "-e", help="KEY=VALUE for the model's process.")] = None,
     port: Port = "",
@@ -56,7 +61,7 @@ def deploy(
 
     asked = deploying.Asked(
         model=model, name=name, namespace=namespace, format=format, options=tuple(option or ()), replicas=replicas,
-        env=tuple(env or ()), port=port, wait=wait, dry_run=dry_run,
+        env=tuple(env or ()), port=port, wait=wait, dry_run=dry_run, accelerate=accelerate,
     )  # fmt: skip
     deploying.run(_home(), asked)
 
@@ -196,6 +201,7 @@ def serve(
     name: Annotated[str, typer.Option("--name", help="The model's name; the file's name when not given.")] = "",
     format: Format = "",  # noqa: A002
     option: Options = None,
+    accelerate: Accelerate = "",
     host: Annotated[str, typer.Option("--host", help="The address to bind.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", help="The REST port.")] = 8080,
     grpc_port: Annotated[int, typer.Option("--grpc-port", help="The gRPC port; 0: no gRPC.")] = 8081,
@@ -212,6 +218,7 @@ def serve(
         running.Serving(
             path=path, name=name, format=format, options=tuple(option or ()), host=host, port=port,
             grpc_port=grpc_port, repository=repository, max_body_bytes=max_body_bytes, workers=workers,
+            accelerate=accelerate,
         )
     )  # fmt: skip
 

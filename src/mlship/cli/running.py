@@ -60,6 +60,7 @@ class Serving:
     repository: bool
     max_body_bytes: int
     workers: int
+    accelerate: str = ""
 
 
 def serve(asked: Serving) -> None:
@@ -85,6 +86,8 @@ def serve(asked: Serving) -> None:
             max_body_bytes=asked.max_body_bytes or chosen.max_body_bytes,
             workers=asked.workers or chosen.workers,
         )
+        if asked.accelerate:
+            chosen = dataclasses.replace(chosen, accelerate=settings.mode(asked.accelerate))
         chosen.check()
         sys.stderr.flush()
         raise typer.Exit(main.run(chosen))

@@ -67,6 +67,7 @@ def _model_server(effective: services.Effective) -> actions.ProcessSpec:
         # Answers under way are given before the grace is over, or the supervisor's SIGKILL cuts them off.
         *("--drain-seconds", f"{max(_grace(effective) - _DRAIN_MARGIN, 1.0):g}"),
         *(("--workers", str(cores)) if (cores := _cores(effective.resources)) else ()),
+        *_accelerate(effective.annotations),
         *("--log-format", "json"),
         *effective.args,
     )
@@ -94,6 +95,12 @@ def _batching(effective: services.Effective) -> tuple[str, ...]:
         *("--max-batch-size", str(_BATCH_SIZE if size is None else size)),
         *(("--batch-latency-ms", str(wait)) if wait is not None else ()),
     )
+
+
+def _accelerate(annotations: Mapping[str, str]) -> tuple[str, ...]:
+    """The flag only where something was said, so that nobody's revision changes who said nothing."""
+    value = annotations.get(services.ACCELERATE, "")
+    return ("--accelerate", value) if value else ()
 
 
 def _foreign(

@@ -30,6 +30,12 @@ def model(models: repository.Repository, name: str, version: str) -> dict[str, A
     }
 
 
+def acceleration(models: repository.Repository, name: str, version: str) -> dict[str, Any]:
+    """What came of compiling a model. Raises SpecError when unknown, NotReady when not ready."""
+    served = models.get(name, version)
+    return {"name": name, "version": served.source.version, **served.acceleration.wire()}
+
+
 def _tensor(spec: messages.TensorSpec) -> dict[str, Any]:
     # An input that takes anything has no name in the protocol; strings hold whatever it may get.
     tensor: dict[str, Any] = {"name": spec.name, "datatype": spec.datatype or "BYTES", "shape": list(spec.shape)}

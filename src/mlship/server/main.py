@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import enum
 import functools
 import logging
@@ -243,7 +244,8 @@ async def _finished(task: asyncio.Task[None]) -> None:
 
 def _discover(chosen: settings.Settings) -> list[loading.Source]:
     if chosen.model_repository is not None:
-        return folder.scan(chosen.model_repository, model_format=chosen.model_format, options=chosen.model_options)
+        found = folder.scan(chosen.model_repository, model_format=chosen.model_format, options=chosen.model_options)
+        return [dataclasses.replace(source, accelerate=chosen.accelerate) for source in found]
     source = chosen.source
     return [source] if source is not None else []
 

@@ -35,6 +35,7 @@ from mlship.server import (
     worker,
 )
 from mlship.server import model as contract
+from mlship.server.accelerate import verdict
 
 LOG = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -61,6 +62,7 @@ class Served:
     example: example.Example | None
     batcher: batcher.Batcher
     statistics: statistics.Statistics
+    acceleration: verdict.Report
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -323,6 +325,7 @@ class Repository:
                 executed=functools.partial(self._executed, entry),
             ),
             statistics=entry.statistics,
+            acceleration=loaded.acceleration,
         )
 
     def _limits(self, model: contract.Model, slots: int) -> batching.Limits:

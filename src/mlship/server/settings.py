@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from mlship import errors
 from mlship.server import folder, loading, logs
+from mlship.server.accelerate import verdict
 
 _MEBIBYTE = 1024 * 1024
 
@@ -27,6 +28,7 @@ class Settings:
     model_format: str = ""
     model_options: Mapping[str, str] = dataclasses.field(default_factory=dict)
     model_repository: pathlib.Path | None = None
+    accelerate: verdict.Mode = verdict.Mode.OFF
     http_socket: pathlib.Path | None = None
     host: str = "127.0.0.1"
     port: int = 8080
@@ -60,6 +62,7 @@ class Settings:
             path=self.model_path,
             format=self.model_format,
             options=self.model_options,
+            accelerate=self.accelerate,
         )
 
 
@@ -88,6 +91,12 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument("--model-format", help="its format; found by looking when not given")
     what.add_argument("--model-option", type=_pair, action="append", metavar="K=V", help="handed to the adapter")
     what.add_argument("--model-repository", type=pathlib.Path, help="folder of NAME/artifact or NAME/VERSION/artifact")
+    what.add_argument(
+        "--accelerate",
+        type=mode,
+        metavar="auto|exact|off",
+        help="compile the model where the compiled form is proven to answer alike: within 1e-6, or to the bit (off)",
+    )
     where = parser.add_argument_group("where")
     where.add_argument("--http-socket", type=pathlib.Path, help="Unix socket for REST, instead of host and port")
     where.add_argument("--host", help="address for REST and gRPC (127.0.0.1)")
@@ -117,6 +126,15 @@ def _pair(text: str) -> tuple[str, str]:
     if not key or not equals:
         raise argparse.ArgumentTypeError(f"expected K=V, got {text!r}")
     return key, value
+
+
+def mode(text: str) -> verdict.Mode:
+    """``text`` as a mode. Raises SpecError."""
+    try:
+        return verdict.Mode(text)
+    except ValueError:
+        said = f"--accelerate expected {', '.join(verdict.Mode)}, got {text[:60]!r}."
+        raise errors.SpecError(said) from None
 
 
 def _whole(low: int, high: int) -> Callable[[str], int]:

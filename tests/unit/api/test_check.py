@@ -73,6 +73,7 @@ def test_predictors_as_kserve_allows_them(predictor: dict[str, Any], raw_predict
         ({"serving.kserve.io/deploymentMode": "standard"}, 'metadata.annotations["serving.kserve.io/deploymentMode"]'),
         ({"serving.kserve.io/autoscalerClass": "kpa"}, 'metadata.annotations["serving.kserve.io/autoscalerClass"]'),
         ({"serving.kserve.io/stop": "yes"}, 'metadata.annotations["serving.kserve.io/stop"]'),
+        ({"mlship.dev/accelerate": "yes"}, 'metadata.annotations["mlship.dev/accelerate"]'),
     ],
 )
 def test_annotations(annotations: dict[str, str], where: str, raw_service: Make) -> None:

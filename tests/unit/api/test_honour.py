@@ -238,3 +238,10 @@ def test_kinds_that_are_not_served_are_refused_by_name(kind: str) -> None:
 
 def test_a_status_is_not_taken_from_a_user(raw_service: Make) -> None:
     assert noticed({**raw_service(), "status": {"url": "x"}}) == ["status"]
+
+
+def test_accelerating_a_container_of_ones_own_is_noticed(raw_predictor: Make, raw_service: Make) -> None:
+    wanted = {"annotations": {"mlship.dev/accelerate": "auto"}}
+    assert noticed(raw_service(metadata=wanted)) == []
+    raw = raw_predictor({"containers": [{"name": "a", "command": ["b"]}]}, metadata=wanted)
+    assert noticed(raw) == ['metadata.annotations["mlship.dev/accelerate"]']

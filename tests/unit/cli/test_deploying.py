@@ -58,3 +58,10 @@ def test_what_was_not_asked_for_is_not_declared():
     model = {"modelFormat": {"name": "sklearn"}, "storageUri": "file:///m.joblib"}
     assert body["spec"] == {"predictor": {"model": model}}
     assert body["metadata"]["name"] == "m"
+
+
+def test_accelerate_becomes_an_annotation() -> None:
+    asked = dataclasses.replace(ASKED, accelerate="exact")
+    body = deploying.declare(asked, "file:///m.joblib", "sklearn", {})
+    assert body["metadata"]["annotations"] == {"mlship.dev/accelerate": "exact"}
+    assert "annotations" not in deploying.declare(ASKED, "file:///m.joblib", "sklearn", {})["metadata"]

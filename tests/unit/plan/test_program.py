@@ -168,3 +168,9 @@ def test_what_cannot_be_run_here_is_refused() -> None:
         program.spec_of(effective({"containers": [{"name": "c", "image": "x"}]}), None)
     with pytest.raises(errors.SpecError, match=r"metadata\.labels\.team"):
         program.spec_of(effective(model()), runtime(command=["x"], args=["{{.Labels.team}}"]))
+
+
+def test_the_annotation_becomes_a_flag() -> None:
+    asked = program.spec_of(effective(model(), annotations={"mlship.dev/accelerate": "exact"}), own())
+    assert flag(asked, "--accelerate") == "exact"
+    assert "--accelerate" not in program.spec_of(effective(model()), own()).argv

@@ -51,3 +51,12 @@ def test_every_flag_arrives() -> None:
 def test_wrong_flags_are_said(flags: str, said: str) -> None:
     with pytest.raises(errors.SpecError, match=said):
         settings.parse(flags.split())
+
+
+def test_accelerate_is_off_unless_asked_for() -> None:
+    assert settings.parse(["--model-path", "m"]).accelerate == "off"
+    source = settings.parse(["--model-path", "m", "--accelerate", "exact"]).source
+    assert source is not None
+    assert source.accelerate == "exact"
+    with pytest.raises(errors.SpecError, match=r"--accelerate expected auto, exact, off, got 'fast'"):
+        settings.parse(["--model-path", "m", "--accelerate", "fast"])

@@ -52,6 +52,7 @@ class Estimator:
         schema: schema_file.Schema | None = None,
         concurrent: int = 1,
         refusals: tuple[type[Exception], ...] = (),
+        fitted: Any = None,
     ) -> None:
         """
         Args:
@@ -60,6 +61,7 @@ class Estimator:
             class_values: the labels a classifier predicts, in the order of its classes.
             schema: what the owner says; its inputs have been heeded in ``form`` (``signatures.refine_form``).
             refusals: the library's own exceptions that mean the data is at fault.
+            fitted: the object that the methods are of, for those who can compile it.
         """
         self._refusals: tuple[type[Exception], ...] = (ValueError, TypeError, *refusals)
         self._methods = dict(methods)
@@ -69,6 +71,7 @@ class Estimator:
         if schema is None or schema.example is None:
             self._example = self._example if self._answered else {}
         self.class_values = class_values
+        self.fitted = fitted
         self.concurrent = concurrent
         self._platform = platform
         self._signature = signatures.with_outputs(

@@ -191,6 +191,7 @@ class Labelled:
         spec = messages.TensorSpec(LABEL, "BYTES", (-1,))
         said: messages.Signature = inner.signature
         self._signature = dataclasses.replace(said, outputs=(*said.outputs, spec))
+        self.fitted = getattr(inner, "fitted", None)
         self.concurrent = getattr(inner, "concurrent", 1)
         self.joins = getattr(inner, "joins", True)
         self.parameters = getattr(inner, "parameters", {})

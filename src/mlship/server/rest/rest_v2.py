@@ -1,4 +1,4 @@
-"""The Open Inference Protocol over REST: health, metadata, infer; and a model's example row as an infer body."""
+"""The Open Inference Protocol over REST: health, metadata, infer; a model's example row; what came of compiling it."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ def routes(point: endpoint.Endpoint) -> list[routing.Route]:
             routing.Route("GET", model, bound(_metadata)),
             routing.Route("GET", f"{model}/ready", bound(_model_ready)),
             routing.Route("GET", f"{model}/example", bound(_example)),
+            routing.Route("GET", f"{model}/acceleration", bound(_acceleration)),
             routing.Route("POST", f"{model}/infer", bound(_infer), PROTOCOL),
         ]
     return table
@@ -78,6 +79,10 @@ async def _example(request: exchange.Request, *, point: endpoint.Endpoint) -> ex
             reason=errors.Reason.NOT_FOUND,
         )
     return exchange.json(example.infer_body(served.example))
+
+
+async def _acceleration(request: exchange.Request, *, point: endpoint.Endpoint) -> exchange.Response:
+    return exchange.json(describe.acceleration(point.inference.models, *named(request)))
 
 
 async def _infer(request: exchange.Request, *, point: endpoint.Endpoint) -> exchange.Response:

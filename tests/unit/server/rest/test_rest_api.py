@@ -78,9 +78,9 @@ def test_compressed_bodies_are_inflated(server: Any, encoding: str, pack: Any) -
     [
         ("br", b"x", 415, "Use gzip, deflate or none"),
         ("gzip", b"not gzip", 400, "Content-Encoding"),
-        ("gzip", gzip.compress(b"x" * 100)[:-9], 400, "cut short"),
-        ("gzip", gzip.compress(b"{}") + b"more", 400, "behind its end"),
-        ("gzip", gzip.compress(b" " * 2_000_000), 413, "--max-body-bytes"),
+        ("gzip", gzip.compress(b"x" * 100, mtime=0)[:-9], 400, "cut short"),
+        ("gzip", gzip.compress(b"{}", mtime=0) + b"more", 400, "behind its end"),
+        ("gzip", gzip.compress(b" " * 2_000_000, mtime=0), 413, "--max-body-bytes"),
     ],
 )
 def test_compressed_bodies_that_are_not_right(

@@ -133,3 +133,21 @@ def test_parameters_reach_the_model(server: Any) -> None:
     example["inputs"][1]["data"] = [3]
     answer = server.http.post("/v2/models/adder/infer", json=example | {"parameters": {"factor": 5}}).json()
     assert answer["outputs"][0]["data"] == [15.0]
+
+
+def test_what_came_of_compiling_is_told(server: Any) -> None:
+    found = server.http.get("/v2/models/adder/acceleration").json()
+    assert (found["name"], found["accelerate"], found["used"]) == ("adder", "off", False)
+    assert server.http.get("/v2/models/nobody/acceleration").status_code == 404
+
+
+def test_an_accelerated_server_says_so(start: Any, iris: tuple[pathlib.Path, Any]) -> None:
+    path, fitted = iris
+    server = start("--model-path", str(path), "--accelerate", "exact")
+    server.until_ready()
+    found = server.http.get("/v2/models/model/acceleration").json()
+    assert (found["accelerate"], found["converter"], found["identical_bits"]) == ("exact", "numpy", True)
+    assert found["proof_rows"] > 0
+    body = {"inputs": [{"name": "input-0", "shape": [1, 4], "datatype": "FP64", "data": [5.1, 3.5, 1.4, 0.2]}]}
+    answer = server.http.post("/v2/models/model/infer", json=body).json()
+    assert answer["outputs"][0]["data"] == fitted.predict([[5.1, 3.5, 1.4, 0.2]]).tolist()

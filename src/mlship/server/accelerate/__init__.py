@@ -1,0 +1,1 @@
+"""Compiling a loaded model and proving that nobody can tell: ``attempt`` is the way in."""

@@ -1,0 +1,199 @@
+"""Compile, prove, measure: a loaded model in, the same model or its compiled stand-in out, and a report either way.
+
+Called by ``loading`` between the warm-up and readiness, on the loader's thread. It never fails a load: whatever goes
+wrong, in a converter or in a package, the original serves and the report says why. Time is bounded: proof rows are
+asked in pieces until the budget is over, and fewer than ``ENOUGH`` rows prove nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from mlship import errors
+from mlship.protocol import messages
+from mlship.server import example, logs, worker
+from mlship.server import model as contract
+from mlship.server.accelerate import compiled, convert, kernel, proof, verdict
+
+Clock = Callable[[], float]
+
+PROOF_SECONDS = 1.5
+MEASURE_SECONDS = 0.25
+ENOUGH = 512
+_PIECE = 256
+# Libraries take other ways for one row and for a few than for many; enough rows come first, should those be slow.
+_FIRST_PIECES = (_PIECE,) * 2 + (2, 3, 7, 16) + (1,) * 16
+
+
+def run(
+    original: contract.Model, *, mode: verdict.Mode, row: example.Example | None, clock: Clock
+) -> tuple[contract.Model, verdict.Report]:
+    """The model to serve and what came of compiling it.
+
+    Args:
+        row: the model's example row; proof rows are made around it.
+        clock: seconds, of any beginning.
+    """
+    begun = clock()
+    if mode is verdict.Mode.OFF:
+        return original, verdict.Report(mode, reason="it was not asked for")
+    try:
+        # What a library warns of while it is looked at is no news to who serves the model.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            fast, report = _tried(original, mode, row, clock)
+    except kernel.Unsupported as error:
+        fast, report = None, verdict.Report(mode, reason=str(error))
+    except Exception as error:  # noqa: BLE001 - a converter's fault must not cost a model its load
+        said = logs.one_line(f"{type(error).__name__}: {error}", limit=300)
+        fast, report = None, verdict.Report(mode, reason=f"the conversion failed: {said}")
+    report = dataclasses.replace(report, seconds=clock() - begun)
+    return (original if fast is None else compiled.Compiled(original, fast, report)), report
+
+
+def _tried(
+    original: contract.Model, mode: verdict.Mode, row: example.Example | None, clock: Clock
+) -> tuple[kernel.Kernel | None, verdict.Report]:
+    spec = _matrix(original)
+    fast = convert.kernel_of(getattr(original, "fitted", None))
+    if spec.shape[1] not in (-1, fast.features):
+        raise kernel.Unsupported(f"it takes {fast.features} features and its signature says {spec.shape[1]}")
+    center = np.zeros(fast.features)
+    if row is not None and spec.name in row.inputs and row.inputs[spec.name].shape[1:] == center.shape:
+        center = row.inputs[spec.name][0].astype(np.float64)
+    rows = _rows(fast, spec, center)
+    found = _Proof(original, fast, spec, mode).run(rows, clock)
+    report = verdict.Report(mode, converter=fast.converter, rows=found.rows, difference=found.difference)
+    if reason := found.refusal(original.signature.default_outputs):
+        return None, dataclasses.replace(report, reason=reason)
+    gains = _gains(original, fast, spec, rows, clock)
+    limit = verdict.worthwhile(gains)
+    report = dataclasses.replace(report, outputs=found.proven, gains=gains, max_rows=limit)
+    if not limit:
+        return None, dataclasses.replace(report, outputs=(), reason="it is not faster than the original")
+    return fast, dataclasses.replace(report, used=True)
+
+
+def _matrix(original: contract.Model) -> messages.TensorSpec:
+    """The one input that is a matrix of floats."""
+    inputs = original.signature.inputs
+    if worker.is_coroutine(original) or len(inputs) != 1 or len(inputs[0].shape) != 2 or original.signature.frame:
+        raise kernel.Unsupported("it does not take one matrix of numbers")
+    if inputs[0].datatype not in ("FP32", "FP64"):
+        raise kernel.Unsupported(f"its input is of datatype {inputs[0].datatype or 'any'}, not FP32 or FP64")
+    return inputs[0]
+
+
+def _rows(fast: kernel.Kernel, spec: messages.TensorSpec, center: messages.Array) -> messages.Array:
+    """Proof rows in the input's datatype; those that the guard holds back go to the original anyway."""
+    with np.errstate(all="ignore"):
+        made = proof.rows(center, fast.thresholds, missing=fast.missing).astype(messages.NUMPY_OF[spec.datatype])
+        return made[[fast.guard(made[number : number + 1]) for number in range(len(made))]]
+
+
+class _Proof:
+    """The comparison of both answers, output by output; an output once refuted stays so."""
+
+    def __init__(
+        self, original: contract.Model, fast: kernel.Kernel, spec: messages.TensorSpec, mode: verdict.Mode
+    ) -> None:
+        self._original = original
+        self._fast = fast
+        self._spec = spec
+        self._mode = mode
+        known = [one.name for one in original.signature.outputs if one.name in fast.finish]
+        self._found = dict.fromkeys(known, verdict.Difference())
+        self._why: dict[str, str] = {}
+        if mode is verdict.Mode.EXACT:
+            self._why = dict.fromkeys(fast.approximate, "cannot be proven to the bit: its exponential is another")
+        self.rows = 0
+
+    def run(self, rows: messages.Array, clock: Clock) -> _Proof:
+        deadline = clock() + PROOF_SECONDS
+        at, sizes = 0, list(_FIRST_PIECES)
+        while at < len(rows) and self.proven and clock() < deadline:
+            size = sizes.pop(0) if sizes else _PIECE
+            self._compare(rows[at : at + size])
+            at += size
+        self.rows = min(at, len(rows))
+        return self
+
+    def _compare(self, piece: messages.Array) -> None:
+        names = self.proven
+        try:
+            asked: Mapping[str, Any] = self._original.infer({self._spec.name: piece}, outputs=names, parameters={})
+        except errors.SpecError as error:
+            raise kernel.Unsupported(
+                f"the original refuses rows that the compiled form would answer: {logs.one_line(str(error), limit=200)}"
+            ) from error
+        for name, answer in self._fast.answer(piece, names).items():
+            self._found[name] = self._found[name].joined(verdict.compare(asked[name], answer))
+            if why := verdict.refusal(self._mode, self._found[name]):
+                self._why[name] = f"{why} on the proof rows"
+
+    @property
+    def proven(self) -> tuple[str, ...]:
+        return tuple(name for name in self._found if name not in self._why)
+
+    @property
+    def difference(self) -> verdict.Difference:
+        """Of the proven outputs together; of all when none is."""
+        joined = verdict.Difference()
+        for name in self.proven or self._found:
+            joined = joined.joined(self._found[name])
+        return joined
+
+    def refusal(self, defaults: tuple[str, ...]) -> str:
+        """Why the compiled form is not used; empty when the default outputs are proven."""
+        for name in defaults:
+            if name in self._why:
+                return f"the output {name} {self._why[name]}"
+            if name not in self._found:
+                return f"the output {name} has no compiled form"
+        if self.rows < ENOUGH:
+            return f"only {self.rows} proof rows could be tried in {PROOF_SECONDS:g} s, {ENOUGH} are needed"
+        return "" if defaults else "it has no default output"
+
+
+def _gains(
+    original: contract.Model,
+    fast: kernel.Kernel,
+    spec: messages.TensorSpec,
+    known: messages.Array,
+    clock: Clock,
+) -> dict[int, float]:
+    """Original's time over the compiled one's for the default outputs, by number of rows; none where time ran out."""
+    names = original.signature.default_outputs
+    deadline = clock() + MEASURE_SECONDS
+    found: dict[int, float] = {}
+    for size in verdict.SIZES:
+        rows = known[np.arange(size) % len(known)]
+        if clock() >= deadline or not fast.guard(rows):
+            break
+
+        def slow(rows: messages.Array = rows) -> Any:
+            return original.infer({spec.name: rows}, outputs=names, parameters={})
+
+        def quick(rows: messages.Array = rows) -> Any:
+            return fast.guard(rows) and fast.answer(rows, names)
+
+        share = (deadline - clock()) / 3
+        found[size] = _median(slow, clock, share) / max(_median(quick, clock, share), 1e-9)
+    return found
+
+
+def _median(work: Callable[[], Any], clock: Clock, seconds: float) -> float:
+    """The median time of a call, of three at least and of as many as go into ``seconds``, at most thirty."""
+    end = clock() + seconds
+    taken: list[float] = []
+    while len(taken) < 3 or (len(taken) < 30 and clock() < end):
+        begun = clock()
+        work()
+        taken.append(clock() - begun)
+    return statistics.median(taken)

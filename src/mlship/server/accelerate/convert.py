@@ -1,0 +1,61 @@
+"""Which converter fits a fitted object: by the class itself, never by what it resembles, its library not imported.
+
+A subclass may answer otherwise than its parent, so only the libraries' own classes are known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from mlship.server.accelerate import boosters, kernel, sk_linear, sk_trees
+
+Converter = Callable[[Any], kernel.Kernel]
+
+_SKLEARN: Mapping[str, Converter] = {
+    **dict.fromkeys(
+        ("DecisionTreeClassifier", "ExtraTreeClassifier", "RandomForestClassifier", "ExtraTreesClassifier"),
+        sk_trees.classifier,
+    ),
+    **dict.fromkeys(
+        ("DecisionTreeRegressor", "ExtraTreeRegressor", "RandomForestRegressor", "ExtraTreesRegressor"),
+        sk_trees.regressor,
+    ),
+    **dict.fromkeys(("GradientBoostingClassifier", "GradientBoostingRegressor"), sk_trees.boosted),
+    **dict.fromkeys(("HistGradientBoostingClassifier", "HistGradientBoostingRegressor"), sk_trees.histogram),
+    **dict.fromkeys(
+        (
+            "LogisticRegression",
+            "RidgeClassifier",
+            "SGDClassifier",
+            "Perceptron",
+            "LinearSVC",
+            "LinearDiscriminantAnalysis",
+        ),
+        sk_linear.classifier,
+    ),
+    **dict.fromkeys(
+        ("LinearRegression", "Ridge", "Lasso", "ElasticNet", "BayesianRidge", "HuberRegressor", "SGDRegressor"),
+        sk_linear.regressor,
+    ),
+}
+_BOOSTERS: Mapping[str, tuple[Converter, frozenset[str]]] = {
+    "xgboost": (boosters.xgboost, frozenset({"Booster", "XGBClassifier", "XGBRegressor"})),
+    "lightgbm": (boosters.lightgbm, frozenset({"Booster", "LGBMClassifier", "LGBMRegressor"})),
+}
+
+
+def kernel_of(fitted: Any) -> kernel.Kernel:
+    """The compiled form. Raises ``kernel.Unsupported``, or whatever a converter met that it did not expect."""
+    if fitted is None:
+        raise kernel.Unsupported("there is no compiled form of this kind of model")
+    library, name = type(fitted).__module__.split(".")[0], type(fitted).__name__
+    if library == "sklearn" and name == "Pipeline":
+        *steps, last = [step for _, step in fitted.steps]
+        return sk_linear.scaled(steps, kernel_of(last))
+    if library == "sklearn" and name in _SKLEARN:
+        return _SKLEARN[name](fitted)
+    convert, known = _BOOSTERS.get(library, (None, frozenset()))
+    if convert is not None and name in known:
+        return convert(fitted)
+    raise kernel.Unsupported(f"there is no compiled form of {library}'s {name}")
