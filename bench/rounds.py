@@ -116,6 +116,8 @@ class Rounds:
                 self._open(target, f"open-{peer}", number, small, rate=rate)
             self._open(target, "alone", number, small, rate=MIXED_RATE)
             big = bodies.body(subject.dialect, model.taken(BIG_ROWS))
+            if not self._wanted("mixed"):
+                return
             with self._kept_failure(subject.name, "mixed", number):
                 self._watched(target, "mixed", number, lambda: self._mixed(target, small, big))
 
