@@ -168,6 +168,7 @@ def test_columns_chosen_by_name_need_pandas_and_others_do_not(monkeypatch: pytes
     by_name = compose.ColumnTransformer([("age", preprocessing.StandardScaler(), ["age"])]).fit(TABLE, TARGET)
     by_place = compose.ColumnTransformer([("age", preprocessing.StandardScaler(), [0])]).fit(TABLE, TARGET)
     monkeypatch.setattr(kinds, "is_installed", lambda _: False)
+    frames.pandas.cache_clear()
     with pytest.raises(errors.SpecError, match=r"pip install 'mlship\[pandas\]'"):
         steps.form(by_name)
     assert not isinstance(steps.form(by_place), frames.Anything)
