@@ -307,7 +307,7 @@ async def test_stop_lets_requests_finish_and_ends_connections(sides: tuple[Side,
 
 
 async def test_answers_that_nobody_took_yet_come_whole_and_in_order(sides: tuple[Side, Side]) -> None:
-    """Sixty pipelined answers of many kilobytes, read only when all were asked for; that reading pauses is not shown."""
+    """Sixty large pipelined answers, read when all were asked for; that the server pauses reading is not shown."""
     side = sides[0]
     values = b",".join(b"%d" % number for number in range(5000))
     body = b'{"id":"%d","inputs":[{"name":"x","shape":[5000],"datatype":"FP64","data":[' + values + b"]}]}"
