@@ -189,32 +189,16 @@ class _Server:
         addresses = []
         if (path := self._settings.grpc_socket) is not None:
             with _listening():
-                listen.clear(path)
-            self._bind_grpc(f"unix:{path}")
+                await self._grpc.listen(listen.unix(path))
             addresses.append(f"unix:{path}")
         if (port := self._settings.grpc_port) is not None:
             with _listening():
-                # grpc's own refusal says neither why nor who.
-                probe = listen.tcp(self._settings.host, port)
-            port = probe.getsockname()[1]
-            probe.close()
+                listener = listen.tcp(self._settings.host, port)
+            port = listener.getsockname()[1]
+            await self._grpc.listen(listener)
             host = f"[{self._settings.host}]" if ":" in self._settings.host else self._settings.host
-            self._bind_grpc(f"{host}:{port}")
             addresses.append(f"{host}:{port}")
-        if addresses:
-            await self._grpc.start()
         return " ".join(addresses)
-
-    def _bind_grpc(self, address: str) -> None:
-        mask = os.umask(0o177)
-        try:
-            self._grpc.add_insecure_port(address)
-        except RuntimeError as error:
-            raise _Unavailable(
-                f"cannot listen on {address} for gRPC: {logs.one_line(str(error), limit=300)}."
-            ) from error
-        finally:
-            os.umask(mask)
 
     async def _drain(self, serving: asyncio.Task[None]) -> None:
         """Readiness off, no new connections, finish what is under way, at most so long."""
