@@ -17,7 +17,7 @@ import numpy as np
 import orjson
 
 from mlship import errors
-from mlship.protocol import binary, content_types, elements, faults, fields, json_data, json_slices, messages
+from mlship.protocol import binary, content_types, elements, faults, fields, json_data, json_slices, json_small, messages
 
 _REQUEST = frozenset(("id", "inputs", "outputs", "parameters", "model_name", "model_version"))
 _INPUT = frozenset(("name", "shape", "datatype", "data", "parameters"))
@@ -52,7 +52,12 @@ def decode_infer(
             return _request(fields.parse(sliced.rest), inputs, model_name=model_name, model_version=model_version)
         except (json_slices.Unclear, errors.SpecError):
             pass  # Read whole, which may do better and has the places right where it does not.
-    return _request(fields.parse(text), _Inputs(tail), model_name=model_name, model_version=model_version)
+    value = fields.parse(text)
+    if tail is None:
+        plain = json_small.decode(value, model_name=model_name, model_version=model_version)
+        if plain is not None:
+            return plain
+    return _request(value, _Inputs(tail), model_name=model_name, model_version=model_version)
 
 
 def _request(value: Any, inputs: _Inputs, *, model_name: str, model_version: str) -> messages.InferRequest:
