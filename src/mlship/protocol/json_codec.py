@@ -17,7 +17,17 @@ import numpy as np
 import orjson
 
 from mlship import errors
-from mlship.protocol import binary, content_types, elements, faults, fields, json_data, json_slices, json_small, messages
+from mlship.protocol import (
+    binary,
+    content_types,
+    elements,
+    faults,
+    fields,
+    json_data,
+    json_slices,
+    json_small,
+    messages,
+)
 
 _REQUEST = frozenset(("id", "inputs", "outputs", "parameters", "model_name", "model_version"))
 _INPUT = frozenset(("name", "shape", "datatype", "data", "parameters"))
@@ -45,7 +55,7 @@ def decode_infer(
         errors.SpecError: the body is not a valid request; the message has the field's path, expected and got.
     """
     text, tail = _split(body, header_length)
-    if pause is not None:
+    if len(text) >= json_slices.LEAST:
         try:
             sliced = json_slices.cut(bytes(text))
             inputs = _Inputs(tail, arrays=sliced.arrays, pause=pause)
@@ -156,7 +166,7 @@ class _Inputs:
         return messages.Tensor(name, datatype, data, parameters)
 
     def _data(self, value: Any, *, datatype: str, shape: tuple[int, ...], where: str) -> messages.Array:
-        if self._pause is not None and type(value) is str and value in self._arrays:
+        if type(value) is str and value in self._arrays:
             text = self._arrays[value]
             flat, dims = json_slices.read(text, datatype=datatype, where=where, pause=self._pause)
             return json_data.shaped(flat, dims=dims, shape=shape, where=where)

@@ -108,8 +108,10 @@ def array(flat: Sequence[Any], datatype: str, where: str) -> messages.Array:
 
 def _floats(flat: Sequence[Any], datatype: str, where: str) -> messages.Array:
     wide = np.array(flat, dtype=np.float64)
-    if datatype == "FP64":
-        return wide
+    return wide if datatype == "FP64" else _narrow_floats(wide, flat, datatype=datatype, where=where)
+
+
+def _narrow_floats(wide: messages.Array, flat: Sequence[Any] | messages.Array, *, datatype: str, where: str) -> messages.Array:
     with np.errstate(over="ignore", under="ignore"):
         narrow = wide.astype(messages.NUMPY_OF[datatype])
     if np.isinf(narrow).any():  # JSON has no infinity, so this one is an overflow.
@@ -120,6 +122,21 @@ def _floats(flat: Sequence[Any], datatype: str, where: str) -> messages.Array:
     return narrow
 
 
+def narrowed(wide: messages.Array, datatype: str, where: str) -> messages.Array:
+    """Numbers of 64 bits, read from JSON, as ``datatype`` of the same kind. Raises ``errors.SpecError``."""
+    dtype = messages.NUMPY_OF[datatype]
+    if dtype == wide.dtype:
+        return wide
+    if dtype.kind == "f":
+        return _narrow_floats(wide, wide, datatype=datatype, where=where)
+    low, high = _RANGE[datatype]
+    outside = (wide < low) | (wide > high)
+    if outside.any():
+        index = int(outside.argmax())
+        raise _outside(wide[index], index, datatype=datatype, where=where)
+    return wide.astype(dtype)
+
+
 def _integers(flat: Sequence[Any], types: Types, *, datatype: str, where: str) -> messages.Array:
     if not types <= _INTS:
         if not types <= _NUMBERS:
@@ -128,8 +145,13 @@ def _integers(flat: Sequence[Any], types: Types, *, datatype: str, where: str) -
     low, high = _RANGE[datatype]
     if flat and (min(flat) < low or max(flat) > high):
         index, item = next((at, item) for at, item in enumerate(flat) if not low <= item <= high)
-        raise faults.invalid(f"{where}, element {index}", f"{item} is outside {datatype}, which holds {low} to {high}")
+        raise _outside(item, index, datatype=datatype, where=where)
     return np.array(flat, dtype=messages.NUMPY_OF[datatype])
+
+
+def _outside(item: Any, index: int, *, datatype: str, where: str) -> errors.SpecError:
+    low, high = _RANGE[datatype]
+    return faults.invalid(f"{where}, element {index}", f"{item} is outside {datatype}, which holds {low} to {high}")
 
 
 def _whole(item: float, index: int, *, datatype: str, where: str) -> int:

@@ -21,6 +21,7 @@ NO_PARAMETERS: Mapping[str, Scalar] = types.MappingProxyType({})
 def _none() -> Mapping[str, Scalar]:
     return NO_PARAMETERS
 
+
 Array = npt.NDArray[Any]
 
 NUMPY_OF: dict[str, np.dtype[Any]] = {

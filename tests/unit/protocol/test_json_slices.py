@@ -16,16 +16,18 @@ from mlship.protocol import json_codec, json_slices, messages
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(json_slices, "PIECE", 8)
-    monkeypatch.setattr(json_slices, "_LEAST", 12)
+    monkeypatch.setattr(json_slices, "LEAST", 12)
     monkeypatch.setattr(json_slices, "_ROWS_WRITTEN", 2)
 
 
 def said(body: bytes, *, sliced: bool) -> Any:
     """What a body says: its arrays, or its refusal."""
-    try:
-        found = json_codec.decode_infer(body, model_name="m", pause=(lambda: None) if sliced else None)
-    except errors.SpecError as error:
-        return str(error)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(json_slices, "LEAST", 12 if sliced else 10_000)
+        try:
+            found = json_codec.decode_infer(body, model_name="m", pause=(lambda: None) if sliced else None)
+        except errors.SpecError as error:
+            return str(error)
     return found.id, [
         (tensor.name, tensor.datatype, tensor.shape, tensor.data.dtype, tensor.data.tobytes())
         if tensor.datatype != "BYTES"
@@ -43,11 +45,21 @@ FLAT = "[1.5, 2, 3e2, -4.25, null, 0.1]"
 ROWS = "[[1.5, 2], [3e2, -4.25], [null, 0.1]]"
 
 
-@pytest.mark.parametrize(("text", "shape"), [(FLAT, (6,)), (ROWS, (3, 2))])
+@pytest.mark.parametrize(
+    ("text", "shape"),
+    [
+        (FLAT, (6,)),
+        (ROWS, (3, 2)),
+        ("[[[1.5, 2], [3e2, -4.25]], [[0, 0.1], [0, 1]], [[0, 0], [0, 2]]]", (3, 2, 2)),
+        ("[[[[1.5]], [[3e2]]], [[[0.1]], [[1]]], [[[0]], [[2]]]]", (3, 2, 1, 1)),
+    ],
+)
 def test_pauses_come_between_pieces(text: str, shape: tuple[int, ...]) -> None:
     pauses: list[None] = []
     json_codec.decode_infer(body(text, shape=shape), model_name="m", pause=lambda: pauses.append(None))
     assert len(pauses) > 1
+    rest = json_slices.cut(body(text, shape=shape)).arrays.values()
+    assert [json_slices.read(one, datatype="FP64", where="x")[1] for one in rest] == [shape]
 
 
 @pytest.mark.parametrize(
@@ -80,6 +92,20 @@ def test_pauses_come_between_pieces(text: str, shape: tuple[int, ...]) -> None:
         body("[[1, 2], [3, 4], [5, 6, 7]]"),
         body("[[1, 2], [3, 4], 5, 6, 7, 8]"),
         body("[[[1, 2], [3, 4]], [[5, 6], [7, 8]]]", shape=(2, 2, 2)),
+        body("[[[1, 2], [3, 4]], [[5, 6], [7, 8]], [[9, 10], [11]]]", shape=(3, 2, 2)),
+        body("[[[1, 2], [3, 4]], [[5, 6], [7, 8], []]]", shape=(2, 2, 2)),
+        body("[[[1], [2], [3], [4]], [[5], [6], [7], [8]]]", shape=(2, 4, 1)),
+        body("[[[1], [2], [3], [4]], [[5], [6], [7], [8]]]", shape=(2, 4)),
+        body("[[1, [2, 3]], [4, [5, 6]], [7, [8, 9]]]", shape=(3, 3)),
+        body("[[[], []], [[], []], [[], []]]", shape=(3, 2, 0)),
+        body("[-0, -0.0, 5e-324, 1e-400, 2, 3, 9007199254740993, 18446744073709551615]", shape=(8,)),
+        body("[18446744073709551616, -9223372036854775809, 2, 3, 123456789012345678901234567890]", shape=(5,)),
+        body("[1e400, 2, 3, 4, 5, 6]"),
+        body("[1, 2, 3, true, 5, 6]"),
+        body("[1, 2, 3, 9223372036854775808, 5, 6]", datatype="INT64"),
+        body("[-1, 2, 3, 4, 5, 6]", datatype="UINT8"),
+        body("[1, 70000, 3, 4, 5, 6]", datatype="FP16"),
+        body("[1, 3e38, 3.5e38, 4, 5, 6]", datatype="FP32"),
         body("[[1, 2], [3, 4]] [[5, 6], [7, 8]]"),
         body("[01, 2, 3, 4, 5, 6, 7, 8]"),
         body("[1, 2, 3, 4, NaN, 6, 7, 8]"),
