@@ -3,21 +3,27 @@
 The first and the last step of a gRPC request in the model server. Tensors come raw (``raw_input_contents``, one per
 input, read without another copy) or typed (``contents``), never both in one request; outputs leave raw, whatever
 their datatype, which every client reads. Errors are those of the REST codec, with the message's field paths.
+
+``opened`` and ``write`` go from and to the wire; in large messages they leave the raw contents where they lie, since
+protobuf would copy them. No step of theirs holds the interpreter for long: typed contents are read in pieces.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from google.protobuf import message as protobuf
 
 from mlship import errors
 from mlship.protocol import binary, content_types, faults, fields, messages, oip
 
+Pause = Callable[[], None]
+
+_REQUEST = oip.message("ModelInferRequest")
 _RESPONSE = oip.message("ModelInferResponse")
-_OUTPUT = oip.message("ModelInferResponse.InferOutputTensor")
 _PARAMETER = oip.message("InferParameter")
 
 # The field of InferTensorContents that holds each datatype. FP16 has none: it travels raw only.
@@ -35,11 +41,78 @@ _CONTENTS = {
     "FP64": "fp64_contents",
     "BYTES": "bytes_contents",
 }
+_LARGE = 64 * 1024  # bytes of a message from which on its raw contents are not copied
+_MAX_FIELDS = 1024
+_LENGTH_DELIMITED = 2
+_RAW_INPUT = 7 << 3 | _LENGTH_DELIMITED
+_RAW_OUTPUT = bytes((6 << 3 | _LENGTH_DELIMITED,))
+_PIECE = 8192  # elements of typed contents read in one go
 _NARROW = frozenset(("INT8", "INT16", "UINT8", "UINT16"))  # narrower than the field they travel in
 
 
-def decode_infer(message: Any) -> messages.InferRequest:
+def opened(wire: bytes) -> tuple[Any, Sequence[bytes | memoryview]]:
+    """A ModelInferRequest and its raw contents, which in a large one are views of ``wire`` and not in the message.
+
+    Raises:
+        errors.SpecError: the bytes are no such message.
+    """
+    rest, raws = _apart(wire) if len(wire) >= _LARGE else (wire, None)
+    message = parse(_REQUEST, rest)
+    return message, message.raw_input_contents if raws is None else raws
+
+
+def parse(kind: type[Any], wire: bytes) -> Any:
+    """A message of the class ``kind``. Raises ``errors.SpecError``."""
+    try:
+        return kind.FromString(wire)
+    except protobuf.DecodeError as error:
+        raise errors.SpecError(f"the request is no {kind.DESCRIPTOR.full_name}: {error}.") from error
+
+
+def _apart(wire: bytes) -> tuple[bytes, list[memoryview] | None]:
+    """A ModelInferRequest without its raw contents, and those; None: it is not plain, and protobuf is to judge it."""
+    view = memoryview(wire)
+    rest: list[memoryview] = []
+    raws: list[memoryview] = []
+    at = 0
+    for _ in range(_MAX_FIELDS):
+        if at == len(wire):
+            return b"".join(rest), raws
+        begin = at
+        key, at = _varint(wire, at)
+        size, at = _varint(wire, at)
+        at, inside = at + size, at
+        if key & 7 != _LENGTH_DELIMITED or not key >> 3 or at > len(wire):
+            break
+        if key == _RAW_INPUT:
+            raws.append(view[inside:at])
+        else:
+            rest.append(view[begin:at])
+    return wire, None
+
+
+def _varint(wire: bytes, at: int) -> tuple[int, int]:
+    """The number at ``at`` and where it ends; where there is none, one that ends behind everything."""
+    value = 0
+    for shift in range(0, 64, 7):
+        if at >= len(wire):
+            break
+        byte = wire[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, at
+    return 0, len(wire) + 1
+
+
+def decode_infer(
+    message: Any, *, raws: Sequence[bytes | memoryview] | None = None, pause: Pause | None = None
+) -> messages.InferRequest:
     """The request in a ModelInferRequest.
+
+    Args:
+        raws: its raw contents, where they are not in it.
+        pause: called between the pieces in which large typed contents are then read.
 
     Raises:
         errors.SpecError: the message is not a valid request; the text has the field's path, expected and got.
@@ -50,12 +123,13 @@ def decode_infer(message: Any) -> messages.InferRequest:
         model_name=message.model_name,
         model_version=message.model_version,
         id=message.id,
-        inputs=_inputs(message),
+        inputs=_inputs(message, message.raw_input_contents if raws is None else raws, pause),
         outputs=tuple(_requested(item, f"outputs[{index}]") for index, item in enumerate(message.outputs)),
         parameters=parameters,
         binary_outputs=binary_outputs or False,
     )
-    fields.distinct([output.name for output in request.outputs], "outputs")
+    if len(request.outputs) > 1:
+        fields.distinct([output.name for output in request.outputs], "outputs")
     return content_types.apply(request)
 
 
@@ -72,21 +146,22 @@ def _parameters(given: Mapping[str, Any], where: str) -> dict[str, messages.Scal
     return found
 
 
-def _inputs(message: Any) -> tuple[messages.Tensor, ...]:
-    if not message.inputs:
+def _inputs(message: Any, raws: Sequence[bytes | memoryview], pause: Pause | None) -> tuple[messages.Tensor, ...]:
+    items = message.inputs
+    if not items:
         raise faults.invalid("inputs", "expected at least one tensor, got none")
-    raws = message.raw_input_contents
-    if raws and len(raws) != len(message.inputs):
-        what = f"expected one for each of the {len(message.inputs)} inputs, got {len(raws)}"
+    if raws and len(raws) != len(items):
+        what = f"expected one for each of the {len(items)} inputs, got {len(raws)}"
         raise faults.invalid("raw_input_contents", what)
     tensors = []
-    for index, item in enumerate(message.inputs):
-        tensors.append(_tensor(item, raws[index] if raws else None, f"inputs[{index}]"))
-    fields.distinct([tensor.name for tensor in tensors], "inputs")
+    for index, item in enumerate(items):
+        tensors.append(_tensor(item, raws[index] if raws else None, f"inputs[{index}]", pause))
+    if len(tensors) > 1:
+        fields.distinct([tensor.name for tensor in tensors], "inputs")
     return tuple(tensors)
 
 
-def _tensor(item: Any, raw: bytes | None, where: str) -> messages.Tensor:
+def _tensor(item: Any, raw: bytes | memoryview | None, where: str, pause: Pause | None) -> messages.Tensor:
     name = fields.name(item.name, f"{where}.name")
     datatype = fields.datatype(item.datatype, f"{where}.datatype")
     shape = tuple(item.shape)
@@ -94,9 +169,12 @@ def _tensor(item: Any, raw: bytes | None, where: str) -> messages.Tensor:
         raise faults.unexpected(f"{where}.shape", "dimensions of at least 0", min(shape))
     fields.bounded(shape, f"{where}.shape")
     parameters = _parameters(item.parameters, f"{where}.parameters")
-    parameters.pop("binary_data_size", None)  # KServe's client leaves it there from REST; raw bytes know their size.
+    if parameters:
+        parameters.pop(
+            "binary_data_size", None
+        )  # KServe's client leaves it there from REST; raw bytes know their size.
     if raw is None:
-        data = _typed(item.contents, datatype=datatype, shape=shape, where=f"{where}.contents")
+        data = _typed(item.contents, datatype=datatype, shape=shape, where=f"{where}.contents", pause=pause)
     else:
         if item.HasField("contents") and item.contents.ByteSize():
             what = "has contents beside raw_input_contents; expected one form for all inputs"
@@ -105,7 +183,7 @@ def _tensor(item: Any, raw: bytes | None, where: str) -> messages.Tensor:
     return messages.Tensor(name, datatype, data, parameters)
 
 
-def _typed(contents: Any, *, datatype: str, shape: tuple[int, ...], where: str) -> messages.Array:
+def _typed(contents: Any, *, datatype: str, shape: tuple[int, ...], where: str, pause: Pause | None) -> messages.Array:
     field = _CONTENTS.get(datatype)
     if field is None:
         raise faults.invalid(where, f"{datatype} has no typed contents", hint="Send it in raw_input_contents.")
@@ -113,27 +191,35 @@ def _typed(contents: Any, *, datatype: str, shape: tuple[int, ...], where: str) 
     count = math.prod(shape)
     if len(values) != count:
         raise _wrong_count(contents, field, count=count, shape=shape, where=where)
-    if datatype == "BYTES":
-        array = np.empty(count, dtype=object)
-        array[:] = list(values)
-    elif datatype in _NARROW:
-        array = _narrowed(values, datatype, f"{where}.{field}")
-    else:
-        array = np.array(values, dtype=messages.NUMPY_OF[datatype])
+    pieces = [_array(values[:_PIECE], datatype, f"{where}.{field}", 0)]
+    for begin in range(_PIECE, count, _PIECE):
+        if pause is not None:
+            pause()
+        pieces.append(_array(values[begin : begin + _PIECE], datatype, f"{where}.{field}", begin))
+    array = pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
     if len(contents.ListFields()) > bool(count):
         others = [found.name for found, _ in contents.ListFields() if found.name != field]
         raise faults.invalid(where, f"expected only {field} for {datatype}, got {', '.join(others)} too")
     return array.reshape(shape)
 
 
-def _narrowed(values: Any, datatype: str, where: str) -> messages.Array:
+def _array(values: list[Any], datatype: str, where: str, begin: int) -> messages.Array:
+    """The elements from ``begin`` on, one-dimensional."""
+    if datatype in _NARROW:
+        return _narrowed(values, datatype, where, begin)
+    array = np.empty(len(values), dtype=messages.NUMPY_OF[datatype])
+    array[:] = values
+    return array
+
+
+def _narrowed(values: list[Any], datatype: str, where: str, begin: int) -> messages.Array:
     wide = np.array(values, dtype=np.int64)
     low, high = int(np.iinfo(datatype.lower()).min), int(np.iinfo(datatype.lower()).max)
     outside = (wide < low) | (wide > high)
     if outside.any():
         index = int(outside.argmax())
         what = f"{wide[index]} is outside {datatype}, which holds {low} to {high}"
-        raise faults.invalid(f"{where}, element {index}", what)
+        raise faults.invalid(f"{where}, element {begin + index}", what)
     return wide.astype(messages.NUMPY_OF[datatype])
 
 
@@ -156,23 +242,48 @@ def encode_infer(response: messages.InferResponse, request: messages.InferReques
     Raises:
         errors.ModelError: an output has values that raw bytes cannot carry.
     """
-    return _RESPONSE(
-        model_name=response.model_name,
-        model_version=response.model_version,
-        id=response.id,
-        parameters=_wire_parameters(response.parameters),
-        outputs=[_wire_output(tensor) for tensor in response.outputs],
-        raw_output_contents=[binary.encode(tensor) for tensor in response.outputs],
-    )
+    message = _described(response)
+    message.raw_output_contents.extend([binary.encode(tensor) for tensor in response.outputs])
+    return message
 
 
-def _wire_output(tensor: messages.Tensor) -> Any:
-    parameters = _wire_parameters(tensor.parameters)
-    return _OUTPUT(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape, parameters=parameters)
+def write(response: messages.InferResponse) -> tuple[bytes, ...]:
+    """The bytes of the ModelInferResponse, in as many parts as spare copies of large outputs.
+
+    Raises:
+        errors.ModelError: an output has values that raw bytes cannot carry.
+    """
+    # The raw contents are the message's last field, so they are written behind the others by hand.
+    parts: list[bytes] = [_described(response).SerializeToString()]
+    for tensor in response.outputs:
+        raw = binary.encode(tensor)
+        parts += (_RAW_OUTPUT + _as_varint(len(raw)), raw)
+    return tuple(parts)
 
 
-def _wire_parameters(given: Mapping[str, messages.Scalar]) -> dict[str, Any]:
-    return {key: _wire_parameter(value) for key, value in given.items()}
+def _as_varint(number: int) -> bytes:
+    found = bytearray()
+    while number >= 0x80:
+        found.append(number & 0x7F | 0x80)
+        number >>= 7
+    found.append(number)
+    return bytes(found)
+
+
+def _described(response: messages.InferResponse) -> Any:
+    message = _RESPONSE(model_name=response.model_name, model_version=response.model_version, id=response.id)
+    if response.parameters:
+        _wire_parameters(message.parameters, response.parameters)
+    for tensor in response.outputs:
+        output = message.outputs.add(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape)
+        if tensor.parameters:
+            _wire_parameters(output.parameters, tensor.parameters)
+    return message
+
+
+def _wire_parameters(into: Any, given: Mapping[str, messages.Scalar]) -> None:
+    for key, value in given.items():
+        into[key].CopyFrom(_wire_parameter(value))
 
 
 def _wire_parameter(value: messages.Scalar) -> Any:

@@ -111,7 +111,9 @@ def _floats(flat: Sequence[Any], datatype: str, where: str) -> messages.Array:
     return wide if datatype == "FP64" else _narrow_floats(wide, flat, datatype=datatype, where=where)
 
 
-def _narrow_floats(wide: messages.Array, flat: Sequence[Any] | messages.Array, *, datatype: str, where: str) -> messages.Array:
+def _narrow_floats(
+    wide: messages.Array, flat: Sequence[Any] | messages.Array, *, datatype: str, where: str
+) -> messages.Array:
     with np.errstate(over="ignore", under="ignore"):
         narrow = wide.astype(messages.NUMPY_OF[datatype])
     if np.isinf(narrow).any():  # JSON has no infinity, so this one is an overflow.

@@ -8,18 +8,18 @@ answered from the same readiness, for Envoy and Kubernetes.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
 from google.protobuf import json_format
-from google.protobuf import message as protobuf
 
 from mlship import errors
 from mlship.protocol import grpc_codec, oip
-from mlship.server import describe, infer, logs
-from mlship.server.rest import rest_repository
+from mlship.server import describe, infer, logs, worker
+from mlship.server.rest import endpoint, rest_repository
 from mlship.server.rpc import call
 from mlship.server.rpc import server as rpc_server
 
@@ -28,7 +28,7 @@ LOG = logging.getLogger(__name__)
 PROTOCOL = "grpc"
 _HEALTH_CHECK = b"/grpc.health.v1.Health/Check"
 _SERVING, _NOT_SERVING = b"\x08\x01", b"\x08\x02"
-_REQUEST = oip.message("ModelInferRequest")
+_RESPONSE = oip.message("ModelInferResponse")
 _STREAMED = oip.message("ModelStreamInferResponse")
 
 Answer = Callable[[Any], Awaitable[Any]]
@@ -40,6 +40,7 @@ class Service:
 
     inference: infer.Inference
     max_bytes: int
+    codecs: worker.Workers | None = None
 
     def methods(self) -> dict[bytes, call.Method]:
         """The methods the protocol lists, and the standard health check."""
@@ -50,27 +51,36 @@ class Service:
         if method.stream_in:
             return call.Method(stream=self._stream)
         if method.name == "ModelInfer":
-            return call.Method(unary=self._model_infer, timed=True)
+            return call.Method(unary=self._infer, timed=True)
         answer: Answer = getattr(self, _ANSWERS[method.name])
 
-        async def unary(raw: bytes, context: call.Call) -> bytes:
-            return _bytes(await answer(_parse(method.request_class, raw)))
+        async def unary(raw: bytes, context: call.Call) -> tuple[bytes, ...]:
+            return _parts(await answer(grpc_codec.parse(method.request_class, raw)))
 
         return call.Method(unary=unary)
 
     # Inference
 
-    async def _model_infer(self, raw: bytes, context: call.Call) -> bytes:
-        return _bytes(await self._infer(_parse(_REQUEST, raw), context))
-
-    async def _infer(self, message: Any, context: call.Call) -> Any:
-        begun, code, sent = time.perf_counter(), "CANCELLED", 0
+    async def _infer(self, raw: bytes, context: call.Call) -> tuple[bytes, ...]:
+        """The answer to a ModelInferRequest; what is large is read and written on the thread for codecs."""
+        begun, code, sent, name = time.perf_counter(), "CANCELLED", 0, ""
         self.inference.metrics.begun(PROTOCOL)
         try:
-            request = grpc_codec.decode_infer(message)
             deadline = self.inference.deadline(context.timeout)
-            response = grpc_codec.encode_infer(await self.inference.infer(request, deadline=deadline), request)
-            code, sent = "OK", response.ByteSize()
+            if len(raw) > endpoint.LARGE:
+                message, raws = await self._aside(grpc_codec.opened, raw)
+                name = message.model_name
+                decode = functools.partial(grpc_codec.decode_infer, message, raws=raws, pause=_let_others)
+                request = await self._aside(decode)
+            else:
+                message, raws = grpc_codec.opened(raw)
+                name = message.model_name
+                request = grpc_codec.decode_infer(message, raws=raws)
+            response = await self.inference.infer(request, deadline=deadline)
+            large = endpoint.size_of(response) > endpoint.LARGE
+            answer: tuple[bytes, ...]
+            answer = await self._aside(grpc_codec.write, response) if large else grpc_codec.write(response)
+            code, sent = "OK", sum(map(len, answer))
         except errors.MlshipError as error:
             code = error.reason.grpc_code
             raise
@@ -79,20 +89,25 @@ class Service:
             raise
         finally:
             self.inference.metrics.answered(
-                model=self.inference.known(message.model_name),
+                model=self.inference.known(name),
                 protocol=PROTOCOL,
                 code=code,
                 seconds=time.perf_counter() - begun,
-                received=message.ByteSize(),
+                received=len(raw),
                 sent=sent,
                 trace_id=context.trace_id,
             )
-        return response
+        return answer
 
-    async def _stream(self, messages: AsyncIterator[bytes], context: call.Call) -> AsyncIterator[bytes]:
+    async def _aside(self, job: Callable[..., Any], *arguments: Any) -> Any:
+        if self.codecs is None:
+            return job(*arguments)
+        return await self.codecs.call(functools.partial(job, *arguments))
+
+    async def _stream(self, messages: AsyncIterator[bytes], context: call.Call) -> AsyncIterator[tuple[bytes, ...]]:
         async for raw in messages:
             try:
-                response = await self._infer(_parse(_REQUEST, raw), context)
+                response = _RESPONSE.FromString(b"".join(await self._infer(raw, context)))
             except errors.MlshipError as error:
                 answer = _STREAMED(error_message=str(error))
             except Exception as error:
@@ -100,7 +115,7 @@ class Service:
                 answer = _STREAMED(error_message="the server failed on this message; its log says why.")
             else:
                 answer = _STREAMED(infer_response=response)
-            yield _bytes(answer)
+            yield _parts(answer)
 
     # Health and metadata
 
@@ -149,9 +164,9 @@ class Service:
 
     # grpc.health.v1, written by hand: its two messages have one field each
 
-    async def _health(self, raw: bytes, context: call.Call) -> bytes:
+    async def _health(self, raw: bytes, context: call.Call) -> tuple[bytes, ...]:
         """``Check`` for the whole server, this service, or a model by its name."""
-        return _SERVING if not self._unhealthy(_health_service(raw)) else _NOT_SERVING
+        return (_SERVING if not self._unhealthy(_health_service(raw)) else _NOT_SERVING,)
 
     def _unhealthy(self, service: str) -> str:
         if service in ("", oip.SERVICE):
@@ -177,16 +192,12 @@ def server(service: Service) -> rpc_server.Server:
     return rpc_server.Server(service.methods(), max_bytes=service.max_bytes)
 
 
-def _parse(kind: type[Any], raw: bytes) -> Any:
-    try:
-        return kind.FromString(raw)
-    except protobuf.DecodeError as error:
-        raise errors.SpecError(f"the request is no {kind.DESCRIPTOR.full_name}: {error}.") from error
+def _let_others() -> None:
+    time.sleep(0)  # Gives the interpreter lock away, without waiting for the switch interval to pass.
 
 
-def _bytes(message: Any) -> bytes:
-    found: bytes = message.SerializeToString()
-    return found
+def _parts(message: Any) -> tuple[bytes, ...]:
+    return (message.SerializeToString(),)
 
 
 def _filled(name: str, values: dict[str, Any]) -> Any:

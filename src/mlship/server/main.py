@@ -149,7 +149,8 @@ class _Server:
         inference = infer.Inference(self._models, request_timeout=chosen.request_timeout, counters=counters)
         app = rest_api.App(inference, max_body_bytes=chosen.max_body_bytes, codecs=engine.codecs)
         self._http = http_server.HttpServer(app, listener, drain_seconds=chosen.drain_seconds + _LAST_ANSWERS_SECONDS)
-        self._grpc = grpc_api.server(grpc_api.Service(inference=inference, max_bytes=chosen.max_body_bytes))
+        service = grpc_api.Service(inference=inference, max_bytes=chosen.max_body_bytes, codecs=engine.codecs)
+        self._grpc = grpc_api.server(service)
         self._signals = signals
 
     def _queues(self) -> list[metrics.Queue]:

@@ -19,18 +19,20 @@ from typing import Any
 from mlship import aio, errors
 from mlship.server import logs, trace
 from mlship.server.rest import exchange
-from mlship.server.rpc import http2, status
+from mlship.server.rpc import http2, status, streams
 
 LOG = logging.getLogger(__name__)
 
 _PREFIX = 5  # bytes in front of each message: whether it is compressed, and its size
+_JOINED = 16 * 1024  # bytes of an answer whose parts are one write
 _TIMEOUT = re.compile(rb"(\d{1,8})([HMSmun])")
 _SECONDS = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
 _ENCODINGS = (b"gzip", b"deflate")
 _ZLIB_OR_GZIP = 47
 
-UnaryHandler = Callable[[bytes, "Call"], Awaitable[bytes]]
-StreamHandler = Callable[[AsyncIterator[bytes], "Call"], AsyncIterator[bytes]]
+# An answer is the bytes of a message, in as many parts as spare a copy of large ones.
+UnaryHandler = Callable[[bytes, "Call"], Awaitable[tuple[bytes, ...]]]
+StreamHandler = Callable[[AsyncIterator[bytes], "Call"], AsyncIterator[tuple[bytes, ...]]]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -50,7 +52,7 @@ class Table:
     max_bytes: int
     tasks: aio.Tasks
 
-    def begin(self, connection: http2.Connection, number: int, fields: Mapping[bytes, bytes]) -> http2.Stream:
+    def begin(self, connection: http2.Connection, number: int, fields: Mapping[bytes, bytes]) -> streams.Stream:
         """The call that begins with ``fields``."""
         method = self.methods.get(fields.get(b":path", b""))
         if method is None or method.stream is None:
@@ -58,7 +60,7 @@ class Table:
         return Streaming(connection, number, fields, self, method)
 
 
-class Call(http2.Stream):
+class Call(streams.Stream):
     """A call; handlers may look at ``fields``, the request's header fields, and ``timeout``, in seconds."""
 
     __slots__ = ("_answering", "_table", "_task", "fields", "method", "timeout")
@@ -112,6 +114,19 @@ class Call(http2.Stream):
         if self._task is not None:
             self._task.cancel()
 
+    def message(self, parts: tuple[bytes, ...], trailers: bytes | None) -> None:
+        """Send a message and, unless None, the end of the call."""
+        size = sum(map(len, parts))
+        prefix = b"\x00" + size.to_bytes(4, "big")
+        head, self._answering = b"" if self._answering else status.HEAD, True
+        if size <= _JOINED:
+            self.send(head, b"".join((prefix, *parts)), trailers)
+            return
+        self.send(head, prefix, None)
+        for part in parts[:-1]:
+            self.send(b"", part, None)
+        self.send(b"", parts[-1], trailers)
+
     def fail(self, error: Exception) -> None:
         """End the call with ``error``."""
         if not isinstance(error, errors.MlshipError | status.Failure):
@@ -159,7 +174,7 @@ class Unary(Call):
             self._complete(chunk)
             return
         self._chunks.append(chunk)
-        if self._size > http2.STREAM_WINDOW // 2 or len(self._chunks) == 1:
+        if self._size > streams.WINDOW // 2 or len(self._chunks) == 1:
             try:
                 self.check(self._declared())
             except errors.MlshipError as error:
@@ -167,8 +182,8 @@ class Unary(Call):
                 return
         if end:
             self._complete(b"".join(self._chunks))
-        elif self.granted < http2.STREAM_WINDOW // 2:
-            self.grant(http2.STREAM_WINDOW - self.granted)
+        elif self.granted < streams.WINDOW // 2:
+            self.grant(streams.WINDOW - self.granted)
 
     def _declared(self) -> int:
         """The bytes of the message, as far as they are known; more than was said do not belong to it."""
@@ -209,7 +224,7 @@ class Unary(Call):
         except Exception as error:  # noqa: BLE001 - the edge: it becomes the call's end and, if not ours, a log line
             self.fail(error)
         else:
-            self.send(status.HEAD, b"\x00" + len(answer).to_bytes(4, "big") + answer, status.GOOD_END)
+            self.message(answer, status.GOOD_END)
 
 
 class Streaming(Call):
@@ -252,7 +267,7 @@ class Streaming(Call):
 
     def _grant(self) -> None:
         """Let more come: a window full, without what has come and was not taken yet."""
-        aim = http2.STREAM_WINDOW - self._held
+        aim = streams.WINDOW - self._held
         if not self._over and self.granted < aim // 2:
             self.grant(aim - self.granted)
 
@@ -283,10 +298,8 @@ class Streaming(Call):
         else:
             self.send(b"" if self._answering else status.HEAD, b"", status.GOOD_END)
 
-    async def _send(self, answer: bytes) -> None:
-        head = b"" if self._answering else status.HEAD
-        self._answering = True
-        self.send(head, b"\x00" + len(answer).to_bytes(4, "big") + answer, None)
+    async def _send(self, answer: tuple[bytes, ...]) -> None:
+        self.message(answer, None)
         while self.out:
             self._woken.clear()
             await self._woken.wait()

@@ -9,18 +9,15 @@ reason in it.
 
 from __future__ import annotations
 
-import abc
 import asyncio
-import collections
 import socket
 from collections.abc import Callable, Mapping
 from typing import cast
 
-from mlship.server.rpc import frames, headers
+from mlship.server.rpc import frames, headers, streams
 
 MAX_STREAMS = 4096
 MAX_FRAME = 64 * 1024
-STREAM_WINDOW = 1024 * 1024
 _CONNECTION_WINDOW = 16 * 1024 * 1024
 _MAX_BLOCK = headers.MAX_LIST  # bytes of one header block; and no more frames than these
 _MAX_CONTINUATIONS = 64
@@ -33,7 +30,7 @@ _LAST_PING = b"\x00\x00goaway"
 _HELLO = frames.settings(
     {
         frames.Setting.MAX_STREAMS: MAX_STREAMS,
-        frames.Setting.INITIAL_WINDOW: STREAM_WINDOW,
+        frames.Setting.INITIAL_WINDOW: streams.WINDOW,
         frames.Setting.MAX_FRAME: MAX_FRAME,
         frames.Setting.MAX_HEADER_LIST: headers.MAX_LIST,
     }
@@ -47,49 +44,6 @@ class Broken(Exception):
     def __init__(self, code: frames.Code, text: str) -> None:
         super().__init__(text)
         self.code = code
-
-
-class Stream(abc.ABC):
-    """One stream. What uses it overrides ``data`` and ``gone`` and calls ``send`` and ``reset``."""
-
-    __slots__ = ("allowed", "connection", "ended", "granted", "id", "on_drained", "out", "trailers")
-
-    def __init__(self, connection: Connection, number: int) -> None:
-        self.connection = connection
-        self.id = number
-        self.allowed = connection.initial_window  # bytes that may be sent
-        self.granted = STREAM_WINDOW  # bytes that the peer may send
-        self.ended = False  # by the peer
-        self.out: collections.deque[memoryview] = collections.deque()
-        self.trailers: bytes | None = None
-        self.on_drained: Callable[[], None] | None = None
-
-    @abc.abstractmethod
-    def opened(self) -> None:
-        """The fields have come, and an answer may be sent."""
-
-    @abc.abstractmethod
-    def data(self, chunk: bytes, *, end: bool) -> None:
-        """A piece of the request; ``end``: the last one. Whoever is done with bytes calls ``grant``."""
-
-    @abc.abstractmethod
-    def gone(self) -> None:
-        """The peer has given the stream up, or the connection has ended: nobody waits for an answer."""
-
-    def grant(self, size: int) -> None:
-        """Let the peer send ``size`` bytes more on this stream."""
-        if not self.ended and size:
-            self.granted += size
-            self.connection.write(frames.window_update(self.id, size))
-
-    def send(self, head: bytes, data: bytes, trailers: bytes | None) -> None:
-        """Send fields, bytes and, unless None, the last fields; what the peer does not take yet waits here."""
-        self.connection.send(self, head, data, trailers)
-
-    def reset(self, code: frames.Code) -> None:
-        """Give the stream up."""
-        if self.connection.forget(self):
-            self.connection.write(frames.reset(self.id, code))
 
 
 class Everybody:
@@ -112,7 +66,7 @@ class Everybody:
             self.nobody.set()
 
 
-Begin = Callable[["Connection", int, Mapping[bytes, bytes]], Stream]
+Begin = Callable[["Connection", int, Mapping[bytes, bytes]], streams.Stream]
 
 
 class Connection(asyncio.Protocol):
@@ -131,24 +85,20 @@ class Connection(asyncio.Protocol):
         self._rest = b""
         self._greeted = False
         self._expects_preface = True
-        self._streams: dict[int, Stream] = {}
+        self._streams: dict[int, streams.Stream] = {}
         self._last = 0
         self._block: _Block | None = None
-        self._allowed = frames.DEFAULT_WINDOW
         self._received = 0
-        self._largest = frames.DEFAULT_FRAME
-        self._waiting: dict[int, Stream] = {}
-        self._full = False
         self._leaving = False
         self._said_goodbye = False
         self._resets = 0
         self._late: asyncio.TimerHandle | None = None
-        self.initial_window = frames.DEFAULT_WINDOW
+        self.sender = streams.Sender(self._finished)
 
     # asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)
+        self._transport = self.sender.transport = cast("asyncio.Transport", transport)
         self._everybody.add(self)
         self._late = self._loop.call_later(_PREFACE_SECONDS, self._transport.abort)
         made = transport.get_extra_info("socket")
@@ -161,20 +111,19 @@ class Connection(asyncio.Protocol):
         self._everybody.remove(self)
         if self._late is not None:
             self._late.cancel()
-        streams, self._streams = self._streams, {}
-        self._waiting.clear()
-        for stream in streams.values():
+        for stream in list(self._streams.values()):
+            self.forget(stream)
             stream.gone()
 
     def pause_writing(self) -> None:
-        self._full = True
+        self.sender.full = True
         self._transport.pause_reading()
 
     def resume_writing(self) -> None:
-        self._full = False
+        self.sender.full = False
         if not self._transport.is_closing():
             self._transport.resume_reading()
-            self._flush_all()
+            self.sender.flush_all()
 
     def eof_received(self) -> bool:
         return False
@@ -234,7 +183,7 @@ class Connection(asyncio.Protocol):
         size = len(payload)
         self._received += size
         if self._received >= _CONNECTION_WINDOW // 4:
-            self.write(frames.window_update(0, self._received))
+            self.sender.write(frames.window_update(0, self._received))
             self._received = 0
         stream = self._streams.get(number)
         if stream is None:
@@ -299,7 +248,7 @@ class Connection(asyncio.Protocol):
     def _open(self, flags: int, number: int, found: Mapping[bytes, bytes]) -> None:
         self._last = number
         if self._said_goodbye or len(self._streams) >= MAX_STREAMS:
-            self.write(frames.reset(number, frames.Code.REFUSED_STREAM))
+            self.sender.write(frames.reset(number, frames.Code.REFUSED_STREAM))
             return
         stream = self._begin(self, number, found)
         self._streams[number] = stream
@@ -327,37 +276,37 @@ class Connection(asyncio.Protocol):
             return
         for key, value in frames.read_settings(payload):
             self._set(key, value)
-        self.write(_SETTINGS_ACK)
+        self.sender.write(_SETTINGS_ACK)
 
     def _set(self, key: int, value: int) -> None:
         if key == frames.Setting.INITIAL_WINDOW:
             if value > frames.MAX_WINDOW:
                 raise Broken(frames.Code.FLOW_CONTROL_ERROR, f"a window of {value} bytes")
-            more, self.initial_window = value - self.initial_window, value
+            more, self.sender.initial_window = value - self.sender.initial_window, value
             for stream in self._streams.values():
                 stream.allowed += more
             if more > 0:
-                self._flush_all()
+                self.sender.flush_all()
         elif key == frames.Setting.MAX_FRAME:
             if not frames.DEFAULT_FRAME <= value <= frames.MAX_FRAME:
                 raise Broken(frames.Code.PROTOCOL_ERROR, f"frames of {value} bytes")
-            self._largest = value
+            self.sender.largest = value
 
     def _ping(self, flags: int, number: int, payload: bytes) -> None:
         if number or len(payload) != 8:
             raise Broken(frames.Code.FRAME_SIZE_ERROR, "a ping that is none")
         if not flags & frames.ACK:
-            self.write(frames.frame(frames.PING, frames.ACK, 0, payload))
+            self.sender.write(frames.frame(frames.PING, frames.ACK, 0, payload))
         elif payload == _LAST_PING and self._leaving:
             self._goodbye()
 
     def _window_update(self, number: int, payload: bytes) -> None:
         size = frames.number(payload) if len(payload) == 4 else 0
         if not number:
-            self._allowed += size
-            if not size or self._allowed > frames.MAX_WINDOW:
+            self.sender.allowed += size
+            if not size or self.sender.allowed > frames.MAX_WINDOW:
                 raise Broken(frames.Code.FLOW_CONTROL_ERROR, f"a window made {size} bytes larger")
-            self._flush_all()
+            self.sender.flush_all()
             return
         if number > self._last:
             raise Broken(frames.Code.PROTOCOL_ERROR, f"a window for stream {number}, which was never begun")
@@ -366,7 +315,7 @@ class Connection(asyncio.Protocol):
             stream.allowed += size
             if not size or stream.allowed > frames.MAX_WINDOW:
                 raise Broken(frames.Code.FLOW_CONTROL_ERROR, f"a window made {size} bytes larger")
-            self._flush(stream)
+            self.sender.flush(stream)
 
     def _push_promise(self, flags: int, number: int, payload: bytes) -> None:
         raise Broken(frames.Code.PROTOCOL_ERROR, "clients cannot push")
@@ -374,82 +323,21 @@ class Connection(asyncio.Protocol):
     def _pass_over(self, flags: int, number: int, payload: bytes) -> None:
         """Priorities, and a client's GOAWAY: it ends the connection by itself when it has its answers."""
 
-    # What goes out
-
-    def write(self, data: bytes) -> None:
-        """Write frames."""
-        if not self._transport.is_closing():
-            self._transport.write(data)
-
-    def send(self, stream: Stream, head: bytes, data: bytes, trailers: bytes | None) -> None:
-        """As ``Stream.send``."""
-        number, size = stream.id, len(data)
-        if number not in self._streams:
-            return
-        parts = [frames.head(frames.HEADERS, frames.END_HEADERS, number, len(head)), head] if head else []
-        if stream.out or self._full or size > min(stream.allowed, self._allowed, self._largest):
-            self.write(b"".join(parts))
-            stream.out.append(memoryview(data))
-            stream.trailers = trailers
-            self._flush(stream)
-            return
-        if size:
-            stream.allowed -= size
-            self._allowed -= size
-            parts += (frames.head(frames.DATA, 0, number, size), data)
-        if trailers is not None:
-            parts += (frames.head(frames.HEADERS, _LAST_FIELDS, number, len(trailers)), trailers)
-        self.write(b"".join(parts))
-        if trailers is not None:
-            self._finished(stream)
-
-    def _flush_all(self) -> None:
-        for stream in list(self._waiting.values()):
-            if self._full or self._allowed <= 0:
-                return
-            self._flush(stream)
-
-    def _flush(self, stream: Stream) -> None:
-        """Send what may be sent of what waits in ``stream``."""
-        out = stream.out
-        while out and not self._full:
-            chunk = out[0]
-            size = min(len(chunk), stream.allowed, self._allowed, self._largest)
-            if size <= 0 < len(chunk):
-                break
-            if len(chunk):
-                stream.allowed -= size
-                self._allowed -= size
-                self.write(frames.head(frames.DATA, 0, stream.id, size) + chunk[:size])
-            if size == len(chunk):
-                out.popleft()
-            else:
-                out[0] = chunk[size:]
-        if out:
-            self._waiting[stream.id] = stream
-            return
-        self._waiting.pop(stream.id, None)
-        if stream.trailers is not None:
-            self.write(frames.frame(frames.HEADERS, _LAST_FIELDS, stream.id, stream.trailers))
-            self._finished(stream)
-        elif stream.on_drained is not None:
-            stream.on_drained()
-
-    def _finished(self, stream: Stream) -> None:
+    def _finished(self, stream: streams.Stream) -> None:
         """All has been sent."""
         if not stream.ended:
-            self.write(frames.reset(stream.id, frames.Code.NO_ERROR))
+            self.sender.write(frames.reset(stream.id, frames.Code.NO_ERROR))
         self._resets = 0
         self.forget(stream)
 
-    def forget(self, stream: Stream) -> bool:
-        """The stream has ended; whether it was there."""
-        found = self._streams.pop(stream.id, None) is not None
-        self._waiting.pop(stream.id, None)
+    def forget(self, stream: streams.Stream) -> None:
+        """The stream has ended."""
+        stream.open = False
         stream.out.clear()
+        self._streams.pop(stream.id, None)
+        self.sender.waiting.pop(stream.id, None)
         if self._said_goodbye and not self._streams:
             self._transport.close()
-        return found
 
     # The end
 
@@ -462,8 +350,8 @@ class Connection(asyncio.Protocol):
             self._transport.close()
             return
         # In two steps, so that calls that are on their way are still taken.
-        self.write(frames.goaway(frames.LAST_STREAM, frames.Code.NO_ERROR))
-        self.write(frames.frame(frames.PING, 0, 0, _LAST_PING))
+        self.sender.write(frames.goaway(frames.LAST_STREAM, frames.Code.NO_ERROR))
+        self.sender.write(frames.frame(frames.PING, 0, 0, _LAST_PING))
         self._late = self._loop.call_later(_LAST_PING_SECONDS, self._goodbye)
 
     def abort(self) -> None:
@@ -474,13 +362,13 @@ class Connection(asyncio.Protocol):
         if self._said_goodbye:
             return
         self._said_goodbye = True
-        self.write(frames.goaway(self._last, frames.Code.NO_ERROR))
+        self.sender.write(frames.goaway(self._last, frames.Code.NO_ERROR))
         if not self._streams:
             self._transport.close()
 
     def _break(self, error: Broken) -> None:
         self._rest = b""
-        self.write(frames.goaway(self._last, error.code, str(error).encode()))
+        self.sender.write(frames.goaway(self._last, error.code, str(error).encode()))
         self._transport.close()
 
 
@@ -502,7 +390,6 @@ def _unpadded(payload: bytes) -> bytes:
     return payload[1 : len(payload) - payload[0]]
 
 
-_LAST_FIELDS = frames.END_HEADERS | frames.END_STREAM
 _RARE: Mapping[int, Callable[[Connection, int, int, bytes], None]] = {
     frames.RST_STREAM: Connection._reset,
     frames.SETTINGS: Connection._settings,
