@@ -256,7 +256,7 @@ def _with_data(tensor: messages.Tensor, pause: json_slices.Pause | None) -> dict
             described["parameters"] = {**tensor.parameters, "content_type": "base64"}
     else:
         flat = np.ascontiguousarray(tensor.data, dtype=messages.NUMPY_OF[tensor.datatype]).ravel()
-        described["data"] = flat if pause is None else json_slices.write(flat, pause)
+        described["data"] = json_slices.write(flat, pause)
     return described
 
 

@@ -77,11 +77,17 @@ def cut(text: bytes) -> Text:
     return Text(rest=rest, arrays=arrays)
 
 
-def _value(text: bytes, at: int) -> int:
+def value_of(text: bytes, key: bytes) -> int:
+    """Where the array begins that is the value of ``key``, quotes included, at its first place; 0: there is none."""
+    at = text.find(key)
+    return _value(text, at, key) if at >= 0 else 0
+
+
+def _value(text: bytes, at: int, key: bytes = _KEY) -> int:
     """Where the array begins that is the value of the key at ``at``; 0 when it is no key or no array."""
     if text[at - 1 : at] == b"\\":
         return 0
-    colon = _skip(text, at + len(_KEY))
+    colon = _skip(text, at + len(key))
     if text[colon : colon + 1] != b":":
         return 0
     begin = _skip(text, colon + 1)
@@ -213,13 +219,14 @@ def _depth(text: bytes, at: int) -> int:
     return depth
 
 
-def write(array: messages.Array, pause: Pause) -> messages.Array | orjson.Fragment:
-    """The flat ``array`` in a form that orjson writes: itself, or, when it is large, its JSON, made in pieces."""
-    if array.size <= 4 * _ROWS_WRITTEN:
+def write(array: messages.Array, pause: Pause | None) -> messages.Array | orjson.Fragment:
+    """A number array in a form that orjson writes: itself, or, when it is large, its JSON, made in pieces."""
+    if pause is None or array.size <= 4 * _ROWS_WRITTEN:
         return array
+    rows = max(1, _ROWS_WRITTEN * len(array) // array.size)
     pieces = []
-    for begin in range(0, array.size, _ROWS_WRITTEN):
-        piece = orjson.dumps(array[begin : begin + _ROWS_WRITTEN], option=orjson.OPT_SERIALIZE_NUMPY)
+    for begin in range(0, len(array), rows):
+        piece = orjson.dumps(array[begin : begin + rows], option=orjson.OPT_SERIALIZE_NUMPY)
         pieces.append(piece[1:-1])
         pause()
     return orjson.Fragment(b"[%s]" % b",".join(pieces))

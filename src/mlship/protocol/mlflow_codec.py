@@ -12,22 +12,39 @@ import re
 from typing import Any
 
 from mlship import errors
-from mlship.protocol import content_types, csv_table, faults, fields, messages, tabular, v1_codec
+from mlship.protocol import (
+    content_types,
+    csv_table,
+    faults,
+    fields,
+    json_pieces,
+    json_slices,
+    messages,
+    tabular,
+    v1_codec,
+)
 
 _FORMATS = ("dataframe_split", "dataframe_records", "instances", "inputs")
 _KNOWN = frozenset((*_FORMATS, "params"))
+_ROWS = (b'"data"', b'"dataframe_records"', b'"instances"', b'"inputs"')
 _JSON, _CSV = "application/json", "text/csv"
 # A string, closed or not, so that what stands in it is passed over, and each byte is looked at once; or the word.
 _STRING_OR_NAN = re.compile(rb'"(?:[^"\\]|\\.)*+"?|\bNaN\b', re.DOTALL)
 
 
 def decode_invocations(
-    body: bytes, *, content_type: str, model_name: str, model_version: str = ""
+    body: bytes,
+    *,
+    content_type: str,
+    model_name: str,
+    model_version: str = "",
+    pause: json_slices.Pause | None = None,
 ) -> messages.InferRequest:
     """The request in an ``/invocations`` body.
 
     Args:
         content_type: the HTTP header's value; empty counts as JSON.
+        pause: called between the pieces in which rows of JSON are then read; None reads them whole.
 
     Raises:
         errors.SpecError: another media type or charset, or a body that is not a valid request.
@@ -36,12 +53,21 @@ def decode_invocations(
     if _media_type(content_type) == _CSV:
         inputs = csv_table.decode(body)
     else:
-        payload = fields.mapping(_parse(body), "body")
-        inputs = _tensors(payload)
+        payload, inputs = _read(body, pause)
         parameters = fields.parameters(payload.get("params"), "params")
     return messages.InferRequest(
         model_name=model_name, model_version=model_version, inputs=inputs, parameters=parameters
     )
+
+
+def _read(body: bytes, pause: json_slices.Pause | None) -> tuple[dict[str, Any], tuple[messages.Tensor, ...]]:
+    if pause is not None:
+        try:
+            return json_pieces.tensors(body, _ROWS, load=_parse, read=_tensors, pause=pause)
+        except json_slices.Unclear:
+            pass  # Read whole, which may do better and has the places right where it does not.
+    payload = fields.mapping(_parse(body), "body")
+    return payload, _tensors(payload)
 
 
 def _media_type(header: str) -> str:
@@ -90,10 +116,10 @@ def _records(value: Any) -> tuple[messages.Tensor, ...]:
     return tabular.records(rows, "dataframe_records")
 
 
-def encode_invocations(response: messages.InferResponse) -> bytes:
+def encode_invocations(response: messages.InferResponse, *, pause: json_slices.Pause | None = None) -> bytes:
     """``{"predictions": ...}``: a list of values for one output, a list of records for several, as MLflow writes them.
 
     Raises:
         errors.ModelError: an output has values that JSON cannot carry.
     """
-    return v1_codec.encode_predict(response)
+    return v1_codec.encode_predict(response, pause=pause)

@@ -12,23 +12,48 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from mlship.protocol import elements, faults, fields, messages, tabular
+from mlship import errors
+from mlship.protocol import elements, faults, fields, json_pieces, json_slices, messages, tabular
 
 _KNOWN = frozenset(("instances", "inputs", "outputs", "parameters", "signature_name"))
 _SIGNATURE = "serving_default"
+_ROWS = (b'"instances"', b'"inputs"')
+_ROWS_WRITTEN = 1024  # in a piece of an answer
 
 
-def decode_predict(body: bytes, *, model_name: str, model_version: str = "") -> messages.InferRequest:
+def decode_predict(
+    body: bytes, *, model_name: str, model_version: str = "", pause: json_slices.Pause | None = None
+) -> messages.InferRequest:
     """The request in a ``:predict`` body: ``{"instances": [...]}`` (rows) or ``{"inputs": ...}`` (columns).
+
+    Args:
+        pause: called between the pieces in which rows are then read; None reads them whole.
 
     Raises:
         errors.SpecError: the body is not a valid request; the message has the field's path, expected and got.
     """
+    if pause is not None:
+        try:
+            found, inputs = json_pieces.tensors(body, _ROWS, load=fields.parse, read=_read, pause=pause)
+            return _request(unwrap_event(found), inputs, model_name=model_name, model_version=model_version)
+        except (json_slices.Unclear, errors.SpecError):
+            pass  # Read whole, which may do better and has the places right where it does not.
     payload = unwrap_event(fields.mapping(fields.parse(body), "body"))
+    return _request(payload, None, model_name=model_name, model_version=model_version)
+
+
+def _read(payload: dict[str, Any]) -> tuple[messages.Tensor, ...]:
+    return tensors(unwrap_event(payload))
+
+
+def _request(
+    payload: dict[str, Any], inputs: tuple[messages.Tensor, ...] | None, *, model_name: str, model_version: str
+) -> messages.InferRequest:
     if not payload.keys() <= _KNOWN:
         raise faults.unknown("body", payload.keys() - _KNOWN, _KNOWN)
     signature = payload.get("signature_name")
@@ -38,7 +63,7 @@ def decode_predict(body: bytes, *, model_name: str, model_version: str = "") -> 
     return messages.InferRequest(
         model_name=model_name,
         model_version=model_version,
-        inputs=tensors(payload),
+        inputs=tensors(payload) if inputs is None else inputs,
         outputs=_wanted(payload.get("outputs")),
         parameters=fields.parameters(payload.get("parameters"), "parameters"),
     )
@@ -93,20 +118,34 @@ def rows(values: Any, where: str) -> tuple[messages.Tensor, ...]:
     return (tabular.tensor("", found, where),)
 
 
-def encode_predict(response: messages.InferResponse) -> bytes:
+def encode_predict(response: messages.InferResponse, *, pause: json_slices.Pause | None = None) -> bytes:
     """The answer's body. NaN and infinite numbers leave as null; bytes that are not text as ``{"b64": ...}``.
 
     Outputs that have no common number of rows leave as an object of whole outputs.
 
+    Args:
+        pause: called between the pieces in which many rows are then written; None writes them whole.
+
     Raises:
         errors.ModelError: an output has values that JSON cannot carry.
     """
-    return elements.dumps({"predictions": predictions(response)})
-
-
-def predictions(response: messages.InferResponse) -> Any:
-    """The outputs as a value that orjson can write."""
     outputs = response.outputs
+    count = outputs[0].shape[0] if outputs and outputs[0].shape else 0
+    if pause is None or count <= _ROWS_WRITTEN or any(tensor.shape[:1] != (count,) for tensor in outputs):
+        return elements.dumps({"predictions": predictions(outputs)})
+    pieces = []
+    for begin in range(0, count, _ROWS_WRITTEN):
+        some = [
+            messages.Tensor(tensor.name, tensor.datatype, tensor.data[begin : begin + _ROWS_WRITTEN])
+            for tensor in outputs
+        ]
+        pieces.append(elements.dumps(predictions(some))[1:-1])
+        pause()
+    return b'{"predictions":[%s]}' % b",".join(pieces)
+
+
+def predictions(outputs: Sequence[messages.Tensor]) -> Any:
+    """The outputs as a value that orjson can write."""
     if len(outputs) == 1:
         return _values(outputs[0])
     found = {tensor.name: _values(tensor) for tensor in outputs}

@@ -30,9 +30,7 @@ def routes(point: endpoint.Endpoint) -> list[routing.Route]:
 
 async def _invocations(request: exchange.Request, *, point: endpoint.Endpoint) -> exchange.Response:
     model = _sole(point)
-    decode = functools.partial(
-        mlflow_codec.decode_invocations, content_type=request.header(b"content-type"), model_name=model
-    )
+    decode = functools.partial(_decode, content_type=request.header(b"content-type"), model=model)
     return await point.answer(request, model=model, version="", decode=decode, encode=_encode)
 
 
@@ -46,8 +44,14 @@ def _sole(point: endpoint.Endpoint) -> str:
     return names[0]
 
 
+def _decode(body: bytes, *, content_type: str, model: str) -> messages.InferRequest:
+    pause = endpoint.pause_for(len(body))
+    return mlflow_codec.decode_invocations(body, content_type=content_type, model_name=model, pause=pause)
+
+
 def _encode(response: messages.InferResponse, request: messages.InferRequest) -> exchange.Response:
-    return exchange.Response(body=mlflow_codec.encode_invocations(response))
+    pause = endpoint.pause_for(endpoint.size_of(response))
+    return exchange.Response(body=mlflow_codec.encode_invocations(response, pause=pause))
 
 
 async def _ping(request: exchange.Request, *, point: endpoint.Endpoint) -> exchange.Response:

@@ -41,13 +41,19 @@ async def _predict(request: exchange.Request, *, point: endpoint.Endpoint) -> ex
         request,
         model=model,
         version=version,
-        decode=functools.partial(v1_codec.decode_predict, model_name=model, model_version=version),
+        decode=functools.partial(_decode, model=model, version=version),
         encode=_encode,
     )
 
 
+def _decode(body: bytes, *, model: str, version: str) -> messages.InferRequest:
+    pause = endpoint.pause_for(len(body))
+    return v1_codec.decode_predict(body, model_name=model, model_version=version, pause=pause)
+
+
 def _encode(response: messages.InferResponse, request: messages.InferRequest) -> exchange.Response:
-    return exchange.Response(body=v1_codec.encode_predict(response))
+    pause = endpoint.pause_for(endpoint.size_of(response))
+    return exchange.Response(body=v1_codec.encode_predict(response, pause=pause))
 
 
 async def _explain(request: exchange.Request, *, point: endpoint.Endpoint) -> exchange.Response:

@@ -125,9 +125,6 @@ class Connection(asyncio.Protocol):
             self._transport.resume_reading()
             self.sender.flush_all()
 
-    def eof_received(self) -> bool:
-        return False
-
     def data_received(self, data: bytes) -> None:
         if self._rest:
             data = self._rest + data
