@@ -98,7 +98,8 @@ class Connection(asyncio.Protocol):
     # asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = self.sender.transport = cast("asyncio.Transport", transport)
+        self._transport = cast("asyncio.Transport", transport)
+        self.sender.connected(self._transport)
         self._everybody.add(self)
         self._late = self._loop.call_later(_PREFACE_SECONDS, self._transport.abort)
         made = transport.get_extra_info("socket")
@@ -334,7 +335,7 @@ class Connection(asyncio.Protocol):
         self._streams.pop(stream.id, None)
         self.sender.waiting.pop(stream.id, None)
         if self._said_goodbye and not self._streams:
-            self._transport.close()
+            self.sender.close()
 
     # The end
 
@@ -344,7 +345,7 @@ class Connection(asyncio.Protocol):
             return
         self._leaving = True
         if not self._greeted:
-            self._transport.close()
+            self.sender.close()
             return
         # In two steps, so that calls that are on their way are still taken.
         self.sender.write(frames.goaway(frames.LAST_STREAM, frames.Code.NO_ERROR))
@@ -361,12 +362,12 @@ class Connection(asyncio.Protocol):
         self._said_goodbye = True
         self.sender.write(frames.goaway(self._last, frames.Code.NO_ERROR))
         if not self._streams:
-            self._transport.close()
+            self.sender.close()
 
     def _break(self, error: Broken) -> None:
         self._rest = b""
         self.sender.write(frames.goaway(self._last, error.code, str(error).encode()))
-        self._transport.close()
+        self.sender.close()
 
 
 class _Block:

@@ -15,6 +15,7 @@ from typing import Protocol
 from mlship.server.rpc import frames
 
 WINDOW = 1024 * 1024  # bytes that the peer may send on a stream before anybody has taken them
+_TOGETHER = 64 * 1024  # bytes that wait for the end of the loop's turn
 _LAST_FIELDS = frames.END_HEADERS | frames.END_STREAM
 
 
@@ -78,17 +79,40 @@ class Sender:
 
     def __init__(self, finished: Callable[[Stream], None]) -> None:
         self._finished = finished
-        self.transport: asyncio.Transport | None = None
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self._unwritten: list[bytes] = []
+        self._size = 0
         self.allowed = frames.DEFAULT_WINDOW
         self.initial_window = frames.DEFAULT_WINDOW
         self.largest = frames.DEFAULT_FRAME
         self.waiting: dict[int, Stream] = {}
         self.full = False
 
+    def connected(self, transport: asyncio.Transport) -> None:
+        """From now on things can be sent."""
+        self._transport = transport
+
     def write(self, data: bytes) -> None:
-        """Write frames."""
-        if self.transport is not None and not self.transport.is_closing():
-            self.transport.write(data)
+        """Write frames, in this turn of the loop: answers that are ready together are one write, one system call."""
+        if not self._unwritten:
+            self._loop.call_soon(self.write_out)
+        self._unwritten.append(data)
+        self._size += len(data)
+        if self._size > _TOGETHER:
+            self.write_out()
+
+    def write_out(self) -> None:
+        """Write what was put together."""
+        parts, self._unwritten, self._size = self._unwritten, [], 0
+        if parts and self._transport is not None and not self._transport.is_closing():
+            self._transport.write(parts[0] if len(parts) == 1 else b"".join(parts))
+
+    def close(self) -> None:
+        """Write what there is, and no more."""
+        self.write_out()
+        if self._transport is not None:
+            self._transport.close()
 
     def send(self, stream: Stream, head: bytes, data: bytes, trailers: bytes | None) -> None:
         """As ``Stream.send``."""
