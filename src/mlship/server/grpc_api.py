@@ -17,7 +17,7 @@ from typing import Any
 from google.protobuf import json_format
 
 from mlship import errors
-from mlship.protocol import grpc_codec, oip
+from mlship.protocol import grpc_codec, messages, oip
 from mlship.server import describe, infer, logs, worker
 from mlship.server.rest import endpoint, rest_repository
 from mlship.server.rpc import call
@@ -32,6 +32,7 @@ _RESPONSE = oip.message("ModelInferResponse")
 _STREAMED = oip.message("ModelStreamInferResponse")
 
 Answer = Callable[[Any], Awaitable[Any]]
+Told = Callable[[tuple[bytes, ...] | Exception], None]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ class Service:
         if method.stream_in:
             return call.Method(stream=self._stream)
         if method.name == "ModelInfer":
-            return call.Method(unary=self._infer, timed=True)
+            return call.Method(unary=self._infer, timed=True, begin=self._begin)
         answer: Answer = getattr(self, _ANSWERS[method.name])
 
         async def unary(raw: bytes, context: call.Call) -> tuple[bytes, ...]:
@@ -81,11 +82,8 @@ class Service:
             answer: tuple[bytes, ...]
             answer = await self._aside(grpc_codec.write, response) if large else grpc_codec.write(response)
             code, sent = "OK", sum(map(len, answer))
-        except errors.MlshipError as error:
-            code = error.reason.grpc_code
-            raise
-        except Exception:
-            code = "INTERNAL"
+        except Exception as error:
+            code = _code(error)
             raise
         finally:
             self.inference.metrics.answered(
@@ -99,13 +97,34 @@ class Service:
             )
         return answer
 
+    def _begin(self, raw: bytes, context: call.Call, done: Told) -> Callable[[], None] | None:
+        """As ``_infer``, without a task, for what is small."""
+        if len(raw) > endpoint.LARGE:
+            return None
+        passage = _Passage(self.inference, context, received=len(raw), done=done)
+        try:
+            message, raws = grpc_codec.opened(raw)
+            passage.name = message.model_name
+            request = grpc_codec.decode_infer(message, raws=raws)
+            deadline = self.inference.deadline(context.timeout)
+            begun = self.inference.begin(request, deadline=deadline, done=passage.told)
+        except Exception as error:
+            passage.counted(_code(error))
+            raise
+
+        def leave() -> None:
+            begun.leave()
+            passage.counted("CANCELLED")
+
+        return leave
+
     async def _aside(self, job: Callable[..., Any], *arguments: Any) -> Any:
         if self.codecs is None:
             return job(*arguments)
         return await self.codecs.call(functools.partial(job, *arguments))
 
-    async def _stream(self, messages: AsyncIterator[bytes], context: call.Call) -> AsyncIterator[tuple[bytes, ...]]:
-        async for raw in messages:
+    async def _stream(self, asked: AsyncIterator[bytes], context: call.Call) -> AsyncIterator[tuple[bytes, ...]]:
+        async for raw in asked:
             try:
                 response = _RESPONSE.FromString(b"".join(await self._infer(raw, context)))
             except errors.MlshipError as error:
@@ -172,6 +191,50 @@ class Service:
         if service in ("", oip.SERVICE):
             return self.inference.models.unready
         return self.inference.models.model_unready(service)
+
+
+class _Passage:
+    """A call on its way without a task: counts it and writes its answer."""
+
+    __slots__ = ("_begun", "_context", "_done", "_inference", "_received", "name")
+
+    def __init__(self, inference: infer.Inference, context: call.Call, *, received: int, done: Told) -> None:
+        self._context = context
+        self._begun = time.perf_counter()
+        self._inference = inference
+        self._received = received
+        self._done = done
+        self.name = ""
+        inference.metrics.begun(PROTOCOL)
+
+    def told(self, outcome: messages.InferResponse | Exception) -> None:
+        """What came of it."""
+        answer: tuple[bytes, ...] | Exception
+        try:
+            answer = outcome if isinstance(outcome, Exception) else grpc_codec.write(outcome)
+        except Exception as error:  # noqa: BLE001 - it ends the call
+            answer = error
+        if isinstance(answer, Exception):
+            self.counted(_code(answer))
+        else:
+            self.counted("OK", sum(map(len, answer)))
+        self._done(answer)
+
+    def counted(self, code: str, sent: int = 0) -> None:
+        """It has ended."""
+        self._inference.metrics.answered(
+            model=self._inference.known(self.name),
+            protocol=PROTOCOL,
+            code=code,
+            seconds=time.perf_counter() - self._begun,
+            received=self._received,
+            sent=sent,
+            trace_id=self._context.trace_id,
+        )
+
+
+def _code(error: Exception) -> str:
+    return error.reason.grpc_code if isinstance(error, errors.MlshipError) else "INTERNAL"
 
 
 _ANSWERS: Mapping[str, str] = {

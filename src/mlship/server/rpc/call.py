@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import contextvars
 import dataclasses
 import functools
 import logging
@@ -32,16 +33,22 @@ _ZLIB_OR_GZIP = 47
 
 # An answer is the bytes of a message, in as many parts as spare a copy of large ones.
 UnaryHandler = Callable[[bytes, "Call"], Awaitable[tuple[bytes, ...]]]
+# Answers by telling the callback, later, and gives what to call when nobody waits any more; or None: not this one.
+BeginHandler = Callable[[bytes, "Call", Callable[["tuple[bytes, ...] | Exception"], None]], Callable[[], None] | None]
 StreamHandler = Callable[[AsyncIterator[bytes], "Call"], AsyncIterator[tuple[bytes, ...]]]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Method:
-    """``unary`` or ``stream`` answers. ``timed``: the handler sees to the call's deadline itself."""
+    """``unary`` or ``stream`` answers. ``timed``: the handler sees to the call's deadline itself.
+
+    ``begin`` is the way without a task, for the calls it takes; ``unary`` is for the others.
+    """
 
     unary: UnaryHandler | None = None
     stream: StreamHandler | None = None
     timed: bool = False
+    begin: BeginHandler | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -63,7 +70,7 @@ class Table:
 class Call(streams.Stream):
     """A call; handlers may look at ``fields``, the request's header fields, and ``timeout``, in seconds."""
 
-    __slots__ = ("_answering", "_table", "_task", "fields", "method", "timeout")
+    __slots__ = ("_answering", "_leave", "_table", "_task", "fields", "method", "timeout")
 
     def __init__(
         self,
@@ -79,6 +86,7 @@ class Call(streams.Stream):
         self.timeout: float | None = None
         self._table = table
         self._task: asyncio.Task[None] | None = None
+        self._leave: Callable[[], None] | None = None
         self._answering = False
 
     def header(self, name: bytes) -> str:
@@ -113,6 +121,8 @@ class Call(streams.Stream):
     def gone(self) -> None:
         if self._task is not None:
             self._task.cancel()
+        if self._leave is not None:
+            self._leave()
 
     def message(self, parts: tuple[bytes, ...], trailers: bytes | None) -> None:
         """Send a message and, unless None, the end of the call."""
@@ -148,11 +158,15 @@ class Call(streams.Stream):
         return exchange.Body(message, _ZLIB_OR_GZIP).inflated(self._table.max_bytes)
 
     def name_log_lines(self) -> None:
-        """Log lines of this task carry the ids of the request and of its trace from here on."""
-        fields = self.fields
-        if b"x-request-id" in fields or b"traceparent" in fields:
+        """Log lines of this context carry the ids of the request and of its trace from here on."""
+        if self.named:
             named = {"request_id": self.header(b"x-request-id"), "trace_id": self.trace_id}
             logs.REQUEST.set({key: value for key, value in named.items() if value})
+
+    @property
+    def named(self) -> bool:
+        """Whether the request says by what log lines are to name it."""
+        return b"x-request-id" in self.fields or b"traceparent" in self.fields
 
     @property
     def trace_id(self) -> str:
@@ -207,7 +221,34 @@ class Unary(Call):
         except (errors.MlshipError, status.Failure) as error:
             self.fail(error)
             return
-        self.start(self._run(message))
+        if not self._begins(message):
+            self.start(self._run(message))
+
+    def _begins(self, message: bytes) -> bool:
+        """Whether the call was sent on its way without a task."""
+        if self.method is None or self.method.begin is None:
+            return False
+        try:
+            if self.named:
+                # The ids are part of the context from here to the answer, and of nothing else.
+                self._leave = contextvars.copy_context().run(self._begin_named, self.method.begin, message)
+            else:
+                self._leave = self.method.begin(message, self, self._told)
+        except Exception as error:  # noqa: BLE001 - the edge, as below
+            self.fail(error)
+            return True
+        return self._leave is not None
+
+    def _begin_named(self, begin: BeginHandler, message: bytes) -> Callable[[], None] | None:
+        self.name_log_lines()
+        return begin(message, self, self._told)
+
+    def _told(self, outcome: tuple[bytes, ...] | Exception) -> None:
+        self._leave = None
+        if isinstance(outcome, Exception):
+            self.fail(outcome)
+        else:
+            self.message(outcome, status.GOOD_END)
 
     async def _run(self, message: bytes) -> None:
         method = self.method

@@ -13,7 +13,7 @@ import hpack
 import pytest
 
 from mlship import errors
-from mlship.server import listen
+from mlship.server import listen, logs
 from mlship.server.rpc import call, frames, server
 
 MAX_BYTES = 3_000_000
@@ -37,11 +37,26 @@ class Place:
         self.cancelled = asyncio.Event()
         unary = {"Echo": self.echo, "Large": self.large, "Wait": self.wait, "Fail": self.fail}
         methods = {f"/test.Test/{name}".encode(): call.Method(unary=found) for name, found in unary.items()}
+        methods[b"/test.Test/Begin"] = call.Method(unary=self.echo, begin=self.begin)
         methods[b"/test.Test/Stream"] = call.Method(stream=self.stream)
         self.server = server.Server(methods, max_bytes=MAX_BYTES)
 
     async def echo(self, raw: bytes, context: call.Call) -> tuple[bytes, ...]:
         return (raw,)
+
+    def begin(
+        self, raw: bytes, context: call.Call, done: Callable[[tuple[bytes, ...] | Exception], None]
+    ) -> Callable[[], None] | None:
+        if raw == b"task":
+            return None
+        if raw == b"no":
+            raise errors.SpecError("not this one")
+        names = dict(logs.REQUEST.get())
+        outcome = errors.NotReady("not yet") if raw == b"later no" else (raw, str(sorted(names)).encode())
+        if raw != b"never":
+            asyncio.get_running_loop().call_soon(done, outcome)
+        self.begun.set()
+        return self.cancelled.set
 
     async def large(self, raw: bytes, context: call.Call) -> tuple[bytes, ...]:
         return (b"head", b"x" * int(raw), b"", b"tail")

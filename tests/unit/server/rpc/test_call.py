@@ -196,3 +196,24 @@ async def test_a_stream_given_up_ends_its_handler(place: Any, channel: grpc.aio.
     await place.begun.wait()
     call.cancel()
     assert await call.code() is grpc.StatusCode.CANCELLED
+
+
+async def test_a_call_without_a_task(client: Any, place: Any) -> None:
+    client.send(client.call(1, b"hello", path=PATH + "Begin"))
+    assert await client.answer(1) == (b"\0\0\0\0\x07hello[]", {"grpc-status": "0"})
+    named = [("x-request-id", "r7"), ("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")]
+    client.send(client.call(3, b"", path=PATH + "Begin", more=named))
+    assert (await client.answer(3))[0][5:] == b"['request_id', 'trace_id']"
+    client.send(client.call(5, b"task", path=PATH + "Begin"))
+    assert (await client.answer(5))[0][5:] == b"task"
+    assert not place.cancelled.is_set()
+
+
+async def test_a_call_without_a_task_that_fails_or_is_given_up(client: Any, place: Any) -> None:
+    client.send(client.call(1, b"no", path=PATH + "Begin"), client.call(3, b"later no", path=PATH + "Begin"))
+    assert (await client.answer(1))[1]["grpc-status"] == "3"
+    assert (await client.answer(3))[1]["grpc-status"] == "14"
+    assert not place.cancelled.is_set()
+    client.send(client.call(5, b"never", path=PATH + "Begin"), frames.reset(5, frames.Code.CANCEL))
+    async with asyncio.timeout(10):
+        await place.cancelled.wait()
