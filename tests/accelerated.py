@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import pathlib
 import pickle
@@ -11,8 +12,8 @@ from typing import Any
 import numpy as np
 from sklearn import datasets
 
-from mlship.server import loading
-from mlship.server.accelerate import proof, verdict
+from mlship.server import example, loading
+from mlship.server.accelerate import attempt, compiled, proof, verdict
 
 
 def wine() -> tuple[Any, Any]:
@@ -36,12 +37,27 @@ def clock() -> Callable[[], float]:
     return lambda: next(ticks) * 1e-4
 
 
-def load(folder: pathlib.Path, fitted: Any, mode: str = "auto") -> loading.Loaded:
-    """The fitted object as the server loads it, from a pickle."""
+@dataclasses.dataclass(frozen=True)
+class Loaded:
+    """A model, compiled where that was proven, and the proof's report."""
+
+    model: Any
+    report: verdict.Report
+
+
+def load(folder: pathlib.Path, fitted: Any, mode: str = "auto") -> Loaded:
+    """The fitted object as the server loads it, from a pickle, proven at once."""
     path = folder / "model.pkl"
     path.write_bytes(pickle.dumps(fitted))
-    source = loading.Source(name="m", version="1", path=path, accelerate=verdict.Mode(mode))
-    return loading.load(source, open_model=loading.from_disk, run_coroutine=lambda coroutine: coroutine)
+    original = loading.from_disk(loading.Source(name="m", version="1", path=path))
+    if mode == "off":
+        return Loaded(original, verdict.Report(verdict.Mode.OFF))
+    made = attempt.run(original, mode=verdict.Mode(mode), row=example.of(original), clock=clock())
+    if made.fast is None:
+        return Loaded(original, made.report)
+    model = compiled.Compiled(original)
+    model.use(made.fast, made.report)
+    return Loaded(model, made.report)
 
 
 def held_out(features: Any, thresholds: Any) -> Any:

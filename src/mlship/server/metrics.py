@@ -100,6 +100,12 @@ class Metrics:
             buckets=_LOAD_SECONDS,
             registry=self._registry,
         )
+        self._compiled = prometheus_client.Gauge(
+            "mlship_model_compiled",
+            "1 when the model's compiled form answers, 0 when the original does.",
+            ("model",),
+            registry=self._registry,
+        )
         self._registry.register(_Queues(queues))
         # Children once looked up: prometheus_client takes a lock and makes text of the labels each time. The labels
         # are few by design, so these stay as many as the series themselves.
@@ -164,6 +170,10 @@ class Metrics:
     def loaded(self, name: str, seconds: float, *, ok: bool) -> None:
         """A load has ended (``repository.Observer``)."""
         self._load.labels(name, str(ok).lower()).observe(seconds)
+
+    def compiled(self, name: str, used: bool) -> None:
+        """It is settled who answers for now (``repository.Observer``)."""
+        self._compiled.labels(name).set(used)
 
     def render(self, accept: str) -> tuple[bytes, str]:
         """The exposition and its content type, in the form that ``accept`` asks for."""

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import enum
 import functools
 import logging
 import time
@@ -23,6 +22,7 @@ from typing import Any, Protocol, TypeVar
 from mlship import aio, errors
 from mlship.protocol import messages
 from mlship.server import (
+    acceleration,
     batcher,
     batching,
     example,
@@ -30,24 +30,16 @@ from mlship.server import (
     loading,
     logs,
     machinery,
+    prover,
     refusals,
+    states,
     statistics,
     worker,
 )
 from mlship.server import model as contract
-from mlship.server.accelerate import verdict
 
 LOG = logging.getLogger(__name__)
 T = TypeVar("T")
-
-
-class State(enum.StrEnum):
-    """Triton's model states."""
-
-    UNAVAILABLE = "UNAVAILABLE"
-    LOADING = "LOADING"
-    READY = "READY"
-    UNLOADING = "UNLOADING"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -62,38 +54,30 @@ class Served:
     example: example.Example | None
     batcher: batcher.Batcher
     statistics: statistics.Statistics
-    acceleration: verdict.Report
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Status:
-    """What the index says of one version."""
-
-    name: str
-    version: str
-    state: State
-    reason: str
+    acceleration: acceleration.Acceleration
 
 
 @dataclasses.dataclass(slots=True, eq=False)
 class _Entry:
     source: loading.Source
     statistics: statistics.Statistics = dataclasses.field(default_factory=statistics.Statistics)
-    state: State = State.UNAVAILABLE
+    state: states.State = states.State.UNAVAILABLE
     reason: str = "not loaded yet"
     wanted: bool = True
     served: Served | None = None
     lock: asyncio.Lock = dataclasses.field(default_factory=asyncio.Lock)
 
     @property
-    def status(self) -> Status:
-        return Status(name=self.source.name, version=self.source.version, state=self.state, reason=self.reason)
+    def status(self) -> states.Status:
+        return states.Status(name=self.source.name, version=self.source.version, state=self.state, reason=self.reason)
 
 
 class Observer(Protocol):
     """Who wants to know how long loading takes and what an execution answered: the metrics."""
 
     def loaded(self, name: str, seconds: float, *, ok: bool) -> None: ...
+
+    def compiled(self, name: str, used: bool) -> None: ...
 
     def executed(self, name: str, seconds: float, *, requests: int, rows: int) -> None: ...
 
@@ -106,6 +90,7 @@ class Repository:
         max_batch_size: rows up to which waiting requests are joined; 0 and 1 join nothing.
         batch_latency: seconds that a request may wait for others although a worker is free.
         drain_seconds: how long an unloaded model may take to finish what it has begun.
+        proving: who has compiled forms proven.
     """
 
     def __init__(
@@ -119,6 +104,7 @@ class Repository:
         open_model: loading.Load = loading.from_disk,
         discover: Callable[[], Iterable[loading.Source]] = tuple,
         observer: Observer | None = None,
+        proving: prover.Prover | None = None,
     ) -> None:
         self._engine = engine
         self._queue_size = queue_size
@@ -128,6 +114,7 @@ class Repository:
         self._open_model = open_model
         self._discover = discover
         self._observer = observer
+        self._prover = proving or prover.Prover()
         self._entries: dict[str, dict[str, _Entry]] = {}
         self._draining = ""
         self._tasks = aio.Tasks(_log_failure)
@@ -139,12 +126,12 @@ class Repository:
         """The names of all models, loaded or not."""
         return sorted(self._entries)
 
-    def index(self, *, ready: bool = False) -> list[Status]:
+    def index(self, *, ready: bool = False) -> list[states.Status]:
         """Every version's state, or only the ready ones."""
         found = [entry.status for name in self.names for entry in self._sorted(name)]
-        return [status for status in found if status.state is State.READY or not ready]
+        return [status for status in found if status.state is states.State.READY or not ready]
 
-    def status(self, name: str, version: str = "") -> Status:
+    def status(self, name: str, version: str = "") -> states.Status:
         """The state of a version, of the default one when none is named. Raises SpecError when unknown."""
         return self._entry(name, version).status
 
@@ -159,7 +146,7 @@ class Repository:
             return self._draining
         for name in self.names:
             for entry in self._sorted(name):
-                if entry.wanted and entry.state is not State.READY:
+                if entry.wanted and entry.state is not states.State.READY:
                     return f"{entry.source.label} is {entry.state}: {entry.reason}"
         return ""
 
@@ -168,9 +155,9 @@ class Repository:
         status = self.status(name, version)
         if self._draining:
             return self._draining
-        return "" if status.state is State.READY else f"{status.state}: {status.reason}"
+        return "" if status.state is states.State.READY else f"{status.state}: {status.reason}"
 
-    def statistics(self, name: str = "", version: str = "") -> list[tuple[Status, statistics.Statistics]]:
+    def statistics(self, name: str = "", version: str = "") -> list[tuple[states.Status, statistics.Statistics]]:
         """The statistics of a version, of all of a name, or of all there are."""
         if version:
             entries = [self._entry(name, version)]
@@ -205,7 +192,7 @@ class Repository:
 
     def _sorted(self, name: str) -> list[_Entry]:
         versions = self._entries[name]
-        return [versions[version] for version in sorted(versions, key=_by_number)]
+        return [versions[version] for version in sorted(versions, key=states.by_number)]
 
     def _entry(self, name: str, version: str) -> _Entry:
         if name not in self._entries:
@@ -272,7 +259,7 @@ class Repository:
             source, begun = entry.source, time.monotonic()
             entry.wanted = True
             if entry.served is None:
-                entry.state, entry.reason = State.LOADING, "loading"
+                entry.state, entry.reason = states.State.LOADING, "loading"
             work = functools.partial(
                 loading.load, source, open_model=self._open_model, run_coroutine=self._engine.private.run
             )
@@ -285,15 +272,26 @@ class Repository:
                 return self._load_failed(entry, errors.BackendError(f"{source.label}: {error!r}"), begun)
             self._note(source, begun, ok=True)
             old, entry.served = entry.served, self._serve(entry, loaded)
-            entry.state, entry.reason = State.READY, ""
+            entry.state, entry.reason = states.State.READY, ""
+            if loaded.acceleration.pending:
+                self._tasks.start(self._prove(entry.served), name=f"prove {source.label}")
+            self._note_compiled(entry.served)
             if old is not None:
                 await self._retire(old, f"{source.label} was loaded again")
             return None
 
+    async def _prove(self, served: Served) -> None:
+        await self._prover.follow(served.source, served.acceleration, loader=self._engine.loader)
+        self._note_compiled(served)
+
+    def _note_compiled(self, served: Served) -> None:
+        if self._observer is not None:
+            self._observer.compiled(served.source.name, served.acceleration.report.used)
+
     def _load_failed(self, entry: _Entry, error: errors.MlshipError, begun: float) -> errors.MlshipError:
         self._note(entry.source, begun, ok=False)
         if entry.served is None:
-            entry.state, entry.reason = State.UNAVAILABLE, str(error)
+            entry.state, entry.reason = states.State.UNAVAILABLE, str(error)
         return error
 
     def _note(self, source: loading.Source, begun: float, *, ok: bool) -> None:
@@ -357,9 +355,9 @@ class Repository:
         entry.wanted = False
         served, entry.served = entry.served, None
         if served is not None:
-            entry.state, entry.reason = State.UNLOADING, "finishing what it has begun"
+            entry.state, entry.reason = states.State.UNLOADING, "finishing what it has begun"
             await self._retire(served, f"{entry.source.label} is being unloaded")
-        entry.state, entry.reason = State.UNAVAILABLE, "unloaded"
+        entry.state, entry.reason = states.State.UNAVAILABLE, "unloaded"
 
     async def _retire(self, served: Served, why: str) -> None:
         served.batcher.close(f"{why}.")
@@ -390,11 +388,8 @@ class Repository:
                     if not entry.lock.locked():
                         group.create_task(self._unload_each([entry]))
         await self._tasks.close()
+        self._prover.close()
 
 
 def _log_failure(task: str, error: BaseException) -> None:
     LOG.error("task failed", exc_info=error, extra=logs.fields(task=task))
-
-
-def _by_number(version: str) -> tuple[int, str]:
-    return (int(version), version) if version.isdigit() else (0, version)

@@ -8,10 +8,12 @@ that was trained without any takes it for zero. Sources: the libraries' own mode
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import orjson
 
 from mlship.protocol import messages
@@ -91,10 +93,39 @@ def _finish(kind: str, *, classes: messages.Array | None, margin: bool) -> dict[
     return {"predict": lambda scores: named(np.argmax(_softmax(scores), axis=1)), "predict_proba": _softmax}
 
 
-def xgboost(fitted: Any) -> kernel.Kernel:
+def xgboost(fitted: Any, kept: kernel.Form | None = None) -> kernel.Kernel:
     """A Booster, or a classifier or regressor that wraps one."""
     wrapper = hasattr(fitted, "get_booster")
     booster = fitted.get_booster() if wrapper else fitted
+    trained = trees.compiled(functools.partial(_xgboost_plan, booster, wrapper), kept)
+    return _kernel(fitted, trained, wrapper=wrapper, dtype=np.float32, guard=kernel.finite_or_missing)
+
+
+def _kernel(
+    fitted: Any,
+    trained: trees.Compiled,
+    *,
+    wrapper: bool,
+    dtype: npt.DTypeLike,
+    guard: Callable[[messages.Array], bool],
+) -> kernel.Kernel:
+    notes, run = trained.form.notes, trained.run
+    kind = str(notes["kind"])
+    classes = np.asarray(fitted.classes_) if wrapper and hasattr(fitted, "classes_") else None
+    return kernel.Kernel(
+        converter=trees.CONVERTER,
+        features=int(notes["features"]),
+        scores=lambda matrix: run(matrix.astype(dtype, copy=False)),
+        finish=_finish(kind, classes=classes, margin=not wrapper),
+        guard=guard,
+        thresholds=trained.thresholds,
+        missing=True,
+        approximate=_approximate(kind, classes),
+        form=trained.form,
+    )
+
+
+def _xgboost_plan(booster: Any, wrapper: bool) -> trees.Plan:
     if wrapper and getattr(booster, "best_iteration", None) is not None and "best_iteration" in booster.attributes():
         booster = booster[: booster.best_iteration + 1]
     learner = orjson.loads(booster.save_raw("json"))["learner"]
@@ -110,18 +141,7 @@ def xgboost(fitted: Any) -> kernel.Kernel:
     parts += [_of_xgboost(tree, int(to)) for tree, to in zip(model["trees"], model["tree_info"], strict=True)]
     features = int(parameters["num_feature"])
     ensemble = trees.Ensemble(parts, targets=targets, features=features, dtype=np.float32, less=True)
-    classes = np.asarray(fitted.classes_) if wrapper and hasattr(fitted, "classes_") else None
-    run = trees.compiled(ensemble)
-    return kernel.Kernel(
-        converter=trees.CONVERTER,
-        features=features,
-        scores=lambda matrix: run(matrix.astype(np.float32, copy=False)),
-        finish=_finish(kind, classes=classes, margin=not wrapper),
-        guard=kernel.finite_or_missing,
-        thresholds=trees.thresholds(ensemble),
-        missing=True,
-        approximate=_approximate(kind, classes),
-    )
+    return trees.Plan(ensemble, {"kind": kind, "features": features})
 
 
 def _base_scores(text: str, kind: str, targets: int) -> messages.Array:
@@ -149,10 +169,15 @@ def _of_xgboost(tree: Mapping[str, Any], target: int) -> trees.Tree:
     )
 
 
-def lightgbm(fitted: Any) -> kernel.Kernel:
+def lightgbm(fitted: Any, kept: kernel.Form | None = None) -> kernel.Kernel:
     """A Booster, or a classifier or regressor that wraps one."""
     wrapper = hasattr(fitted, "booster_")
     booster = fitted.booster_ if wrapper else fitted
+    trained = trees.compiled(functools.partial(_lightgbm_plan, booster), kept)
+    return _kernel(fitted, trained, wrapper=wrapper, dtype=np.float64, guard=kernel.anything)
+
+
+def _lightgbm_plan(booster: Any) -> trees.Plan:
     dumped = booster.dump_model()
     words = str(dumped.get("objective", "")).split()
     if not words or words[0] not in _LIGHTGBM or dumped.get("average_output") or set(words[1:]) & {"sqrt"}:
@@ -163,18 +188,7 @@ def lightgbm(fitted: Any) -> kernel.Kernel:
     parts = [_of_lightgbm(tree, number % targets) for number, tree in enumerate(dumped["tree_info"])]
     features = int(dumped["max_feature_idx"]) + 1
     ensemble = trees.Ensemble(parts, targets=targets, features=features)
-    classes = np.asarray(fitted.classes_) if wrapper and hasattr(fitted, "classes_") else None
-    run = trees.compiled(ensemble)
-    return kernel.Kernel(
-        converter=trees.CONVERTER,
-        features=features,
-        scores=lambda matrix: run(matrix.astype(np.float64, copy=False)),
-        finish=_finish(_LIGHTGBM[words[0]], classes=classes, margin=not wrapper),
-        guard=kernel.anything,
-        thresholds=trees.thresholds(ensemble),
-        missing=True,
-        approximate=_approximate(_LIGHTGBM[words[0]], classes),
-    )
+    return trees.Plan(ensemble, {"kind": _LIGHTGBM[words[0]], "features": features})
 
 
 def _of_lightgbm(tree: Mapping[str, Any], target: int) -> trees.Tree:

@@ -10,7 +10,10 @@ from typing import Any
 
 from mlship.server.accelerate import boosters, kernel, sk_linear, sk_trees
 
-Converter = Callable[[Any], kernel.Kernel]
+# Moved by every change of what any converter makes: what was proven before is then proven again.
+VERSION = 2
+
+Converter = Callable[[Any, kernel.Form | None], kernel.Kernel]
 
 _SKLEARN: Mapping[str, Converter] = {
     **dict.fromkeys(
@@ -45,17 +48,31 @@ _BOOSTERS: Mapping[str, tuple[Converter, frozenset[str]]] = {
 }
 
 
-def kernel_of(fitted: Any) -> kernel.Kernel:
-    """The compiled form. Raises ``kernel.Unsupported``, or whatever a converter met that it did not expect."""
+def kernel_of(fitted: Any, kept: kernel.Form | None = None) -> kernel.Kernel:
+    """The compiled form, from what was kept of it or anew.
+
+    Raises ``kernel.Unsupported``, or whatever a converter met that it did not expect.
+    """
+    convert = known(fitted)
+    if type(fitted).__name__ != "Pipeline":
+        return convert(fitted, kept)
+    *steps, last = [step for _, step in fitted.steps]
+    return sk_linear.scaled(steps, convert(last, kept))
+
+
+def known(fitted: Any) -> Converter:
+    """The converter for an object, or for a pipeline's last step. Raises ``kernel.Unsupported``."""
     if fitted is None:
         raise kernel.Unsupported("there is no compiled form of this kind of model")
     library, name = type(fitted).__module__.split(".")[0], type(fitted).__name__
     if library == "sklearn" and name == "Pipeline":
-        *steps, last = [step for _, step in fitted.steps]
-        return sk_linear.scaled(steps, kernel_of(last))
+        sk_linear.check([step for _, step in fitted.steps[:-1]])
+        if type(fitted.steps[-1][1]).__name__ == "Pipeline":
+            raise kernel.Unsupported("there is no compiled form of a pipeline in a pipeline")
+        return known(fitted.steps[-1][1])
     if library == "sklearn" and name in _SKLEARN:
-        return _SKLEARN[name](fitted)
-    convert, known = _BOOSTERS.get(library, (None, frozenset()))
-    if convert is not None and name in known:
-        return convert(fitted)
+        return _SKLEARN[name]
+    convert, names = _BOOSTERS.get(library, (None, frozenset()))
+    if convert is not None and name in names:
+        return convert
     raise kernel.Unsupported(f"there is no compiled form of {library}'s {name}")

@@ -13,7 +13,7 @@ import xgboost
 from sklearn import ensemble, linear_model, neighbors, pipeline, preprocessing, svm, tree
 
 import accelerated
-from mlship.server.accelerate import convert, kernel
+from mlship.server.accelerate import compiled, convert, kernel
 
 Make = Callable[[], tuple[Any, Any]]
 
@@ -76,7 +76,7 @@ def test_answers_are_the_originals(name: str, tmp_path: pathlib.Path) -> None:
     features, fitted = {**EXACT, **CLOSE}[name]()
     exact = name in EXACT
     loaded = accelerated.load(tmp_path, fitted, "exact" if exact else "auto")
-    report = loaded.acceleration
+    report = loaded.report
     assert report.used, report
     assert "predict" in report.outputs
     assert report.rows > 1000
@@ -84,13 +84,29 @@ def test_answers_are_the_originals(name: str, tmp_path: pathlib.Path) -> None:
     original = accelerated.load(tmp_path, fitted, "off").model
     rows = accelerated.held_out(np.nan_to_num(features, nan=1.0), convert.kernel_of(fitted).thresholds)
     accelerated.assert_same(original, loaded.model, rows, report.outputs, exact=exact)
+    kept = compiled.Compiled(original)
+    kept.use(convert.kernel_of(fitted, convert.kernel_of(fitted).form), report)
+    accelerated.assert_same(loaded.model, kept, rows[::2], report.outputs, exact=True)
+
+
+@pytest.mark.parametrize("options", [{}, {"max_depth": 3}, {"min_samples_leaf": 5, "class_weight": "balanced"}])
+def test_two_classes_are_one_sum_where_that_is_exact(options: Any, tmp_path: pathlib.Path) -> None:
+    features, target = accelerated.cancer()
+    # An even number of trees, and few: ties between the classes.
+    fitted = ensemble.RandomForestClassifier(4, random_state=0, **options).fit(features, target)
+    loaded = accelerated.load(tmp_path, fitted, "exact")
+    assert loaded.report.used
+    assert convert.kernel_of(fitted).form.notes["kind"] == ("each" if options else "second")
+    original = accelerated.load(tmp_path, fitted, "off").model
+    rows = accelerated.held_out(features, convert.kernel_of(fitted).thresholds)
+    accelerated.assert_same(original, loaded.model, rows, ("predict", "predict_proba"), exact=True)
 
 
 @pytest.mark.parametrize("native", [xgboost.XGBClassifier, lightgbm.LGBMClassifier])
 def test_the_boosters_themselves(native: Any, tmp_path: pathlib.Path) -> None:
     _, fitted = fit(native(n_estimators=10, verbosity=0), accelerated.wine())
     booster = fitted.get_booster() if native is xgboost.XGBClassifier else fitted.booster_
-    report = accelerated.load(tmp_path, booster).acceleration
+    report = accelerated.load(tmp_path, booster).report
     assert report.converter or report.reason
     assert convert.kernel_of(booster).finish.keys() == {"predict", "margin"}
 
