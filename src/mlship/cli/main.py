@@ -218,7 +218,7 @@ def serve(
         running.Serving(
             path=path, name=name, format=format, options=tuple(option or ()), host=host, port=port,
             grpc_port=grpc_port, repository=repository, max_body_bytes=max_body_bytes, workers=workers,
-            accelerate=accelerate,
+            accelerate=accelerate, proofs=home.user_proofs(os.environ),
         )
     )  # fmt: skip
 

@@ -61,6 +61,7 @@ class Serving:
     max_body_bytes: int
     workers: int
     accelerate: str = ""
+    proofs: pathlib.Path | None = None
 
 
 def serve(asked: Serving) -> None:
@@ -85,6 +86,7 @@ def serve(asked: Serving) -> None:
             chosen,
             max_body_bytes=asked.max_body_bytes or chosen.max_body_bytes,
             workers=asked.workers or chosen.workers,
+            proof_cache=asked.proofs,
         )
         if asked.accelerate:
             chosen = dataclasses.replace(chosen, accelerate=settings.mode(asked.accelerate))

@@ -13,7 +13,7 @@ from typing import Any
 
 from mlship.api import meta, redact
 from mlship.api import service as services
-from mlship.plan import catalogue, exits, observed, status
+from mlship.plan import acceleration, catalogue, exits, observed, status
 
 _SHOWN_REPLICAS = 3
 _RECENT = 600.0
@@ -183,6 +183,9 @@ def _healthy(seen: observed.Observed, stored: Mapping[str, Any], now: float) -> 
     count = "1 replica serves" if len(serving) == 1 else f"{len(serving)} replicas serve"
     newest = _text(stored, "components", "predictor", "latestReadyRevision")
     yield Cause(f"revision {newest}", "Serving", f"{count} since {status.timestamp(since)}.")
+    compiled = acceleration.of(serving)
+    if compiled is not None and compiled.state is not observed.Answering.OFF:
+        yield Cause("compiled form", compiled.state.value, acceleration.sentence(compiled))
     for one in serving:
         ended = one.last_exit
         if ended is not None and 0 <= now - ended.at < _RECENT:
