@@ -183,9 +183,6 @@ def _healthy(seen: observed.Observed, stored: Mapping[str, Any], now: float) -> 
     count = "1 replica serves" if len(serving) == 1 else f"{len(serving)} replicas serve"
     newest = _text(stored, "components", "predictor", "latestReadyRevision")
     yield Cause(f"revision {newest}", "Serving", f"{count} since {status.timestamp(since)}.")
-    compiled = acceleration.of(serving)
-    if compiled is not None and compiled.state is not observed.Answering.OFF:
-        yield Cause("compiled form", compiled.state.value, acceleration.sentence(compiled))
     for one in serving:
         ended = one.last_exit
         if ended is not None and 0 <= now - ended.at < _RECENT:
@@ -196,6 +193,9 @@ def _healthy(seen: observed.Observed, stored: Mapping[str, Any], now: float) -> 
     if artifact is not None and artifact.error:
         yield from _artifact(artifact.uri, artifact)
     yield Cause("gateway", "Routing", _text(stored, "url"))
+    compiled = acceleration.of(serving)
+    if compiled is not None and compiled.state is not observed.Answering.OFF:
+        yield Cause("compiled form", compiled.state.value, acceleration.sentence(compiled))
 
 
 def _explained(subject: str, state: str, text: str, *, hint_from: str = "", otherwise: str = "") -> Cause:

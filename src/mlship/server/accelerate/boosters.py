@@ -87,10 +87,10 @@ def _finish(kind: str, *, classes: messages.Array | None, margin: bool) -> dict[
             return np.stack([second.dtype.type(1) - second, second], axis=1)
 
         return {
-            "predict": lambda scores: named((value[_BINARY](scores) > 0.5).astype(np.int64)),
+            "predict": lambda scores: named(value[_BINARY](scores) > 0.5),
             "predict_proba": both,
         }
-    return {"predict": lambda scores: named(np.argmax(_softmax(scores), axis=1)), "predict_proba": _softmax}
+    return {"predict": lambda scores: named(_softmax(scores).argmax(axis=1)), "predict_proba": _softmax}
 
 
 def xgboost(fitted: Any, kept: kernel.Form | None = None) -> kernel.Kernel:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from mlship.server.accelerate import boosters, kernel, sk_linear, sk_trees
+from mlship.server.accelerate import boosters, kernel, sk_isolation, sk_linear, sk_steps, sk_trees
 
 # Moved by every change of what any converter makes: what was proven before is then proven again.
 VERSION = 2
@@ -24,12 +24,16 @@ _SKLEARN: Mapping[str, Converter] = {
         ("DecisionTreeRegressor", "ExtraTreeRegressor", "RandomForestRegressor", "ExtraTreesRegressor"),
         sk_trees.regressor,
     ),
+    "IsolationForest": sk_isolation.convert,
     **dict.fromkeys(("GradientBoostingClassifier", "GradientBoostingRegressor"), sk_trees.boosted),
     **dict.fromkeys(("HistGradientBoostingClassifier", "HistGradientBoostingRegressor"), sk_trees.histogram),
     **dict.fromkeys(
         (
             "LogisticRegression",
+            "LogisticRegressionCV",
             "RidgeClassifier",
+            "RidgeClassifierCV",
+            "PassiveAggressiveClassifier",
             "SGDClassifier",
             "Perceptron",
             "LinearSVC",
@@ -38,7 +42,26 @@ _SKLEARN: Mapping[str, Converter] = {
         sk_linear.classifier,
     ),
     **dict.fromkeys(
-        ("LinearRegression", "Ridge", "Lasso", "ElasticNet", "BayesianRidge", "HuberRegressor", "SGDRegressor"),
+        (
+            "LinearRegression",
+            "Ridge",
+            "RidgeCV",
+            "Lasso",
+            "LassoCV",
+            "ElasticNet",
+            "ElasticNetCV",
+            "Lars",
+            "LassoLars",
+            "LassoLarsCV",
+            "OrthogonalMatchingPursuit",
+            "BayesianRidge",
+            "ARDRegression",
+            "HuberRegressor",
+            "TheilSenRegressor",
+            "SGDRegressor",
+            "PassiveAggressiveRegressor",
+            "LinearSVR",
+        ),
         sk_linear.regressor,
     ),
 }
@@ -57,7 +80,7 @@ def kernel_of(fitted: Any, kept: kernel.Form | None = None) -> kernel.Kernel:
     if type(fitted).__name__ != "Pipeline":
         return convert(fitted, kept)
     *steps, last = [step for _, step in fitted.steps]
-    return sk_linear.scaled(steps, convert(last, kept))
+    return sk_steps.before(steps, convert(last, kept))
 
 
 def known(fitted: Any) -> Converter:
@@ -66,7 +89,7 @@ def known(fitted: Any) -> Converter:
         raise kernel.Unsupported("there is no compiled form of this kind of model")
     library, name = type(fitted).__module__.split(".")[0], type(fitted).__name__
     if library == "sklearn" and name == "Pipeline":
-        sk_linear.check([step for _, step in fitted.steps[:-1]])
+        sk_steps.read([step for _, step in fitted.steps[:-1]])
         if type(fitted.steps[-1][1]).__name__ == "Pipeline":
             raise kernel.Unsupported("there is no compiled form of a pipeline in a pipeline")
         return known(fitted.steps[-1][1])

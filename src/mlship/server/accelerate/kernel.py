@@ -74,6 +74,16 @@ def within(limit: float) -> Callable[[messages.Array], bool]:
     return all_within
 
 
+def within_or_missing(limit: float) -> Callable[[messages.Array], bool]:
+    """A guard: every number's size is at most ``limit``, NaN stands for a missing value; infinities are not."""
+    numbers = within(limit)
+
+    def all_within(matrix: messages.Array) -> bool:
+        return numbers(matrix) or bool((np.isnan(matrix) | (np.abs(matrix) <= limit)).all())
+
+    return all_within
+
+
 def finite_or_missing(matrix: messages.Array) -> bool:
     """A guard: no infinities, none in single precision either; NaN stands for a missing value."""
     return _surely_single(matrix) or bool(not np.isinf(_single(matrix)).any())
@@ -99,6 +109,6 @@ FINITE = within(float(np.finfo(np.float64).max))
 
 
 def labels(classes: messages.Array) -> Callable[[messages.Array], messages.Array]:
-    """Class numbers to classes, strings as objects as everywhere in the server."""
+    """Class numbers, or of two classes whether it is the second, to classes; strings as objects as everywhere."""
     known = classes.astype(object) if classes.dtype.kind in "US" else classes
     return lambda numbers: known.take(numbers)

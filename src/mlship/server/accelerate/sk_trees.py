@@ -37,7 +37,8 @@ def _rounded(run: kernel.Step) -> kernel.Step:
     return lambda matrix: run(matrix.astype(np.float32).astype(np.float64))
 
 
-def _kernel(fitted: Any, trained: trees.Compiled, finish: Mapping[str, kernel.Step]) -> kernel.Kernel:
+def rounded(fitted: Any, trained: trees.Compiled, finish: Mapping[str, kernel.Step]) -> kernel.Kernel:
+    """The kernel of an ensemble that sees its inputs in single precision."""
     return kernel.Kernel(
         converter=trees.CONVERTER,
         features=int(fitted.n_features_in_),
@@ -64,8 +65,8 @@ def classifier(fitted: Any, kept: kernel.Form | None = None) -> kernel.Kernel:
         def mean(scores: messages.Array) -> messages.Array:
             return scores / count if divided else scores
 
-        finish = {"predict": lambda scores: named(np.argmax(mean(scores), axis=1)), "predict_proba": mean}
-    return _kernel(fitted, trained, finish)
+        finish = {"predict": lambda scores: named(mean(scores).argmax(axis=1)), "predict_proba": mean}
+    return rounded(fitted, trained, finish)
 
 
 def _frequencies(fitted: Any) -> trees.Plan:
@@ -101,7 +102,7 @@ def _from_second(count: int, named: Callable[[messages.Array], messages.Array]) 
         return found
 
     # The first class wins where both are equal, as argmax has it.
-    return {"predict": lambda scores: named((scores[:, 0] > half).view(np.int8)), "predict_proba": both}
+    return {"predict": lambda scores: named((scores > half).ravel()), "predict_proba": both}
 
 
 def regressor(fitted: Any, kept: kernel.Form | None = None) -> kernel.Kernel:
@@ -114,7 +115,7 @@ def regressor(fitted: Any, kept: kernel.Form | None = None) -> kernel.Kernel:
         parts = [_of_tree(member.tree_, member.tree_.value[:, 0, 0]) for member in members]
         return trees.Plan(trees.Ensemble(parts, targets=1, features=int(fitted.n_features_in_)))
 
-    return _kernel(fitted, trees.compiled(plan, kept), {"predict": lambda scores: scores.ravel() / count})
+    return rounded(fitted, trees.compiled(plan, kept), {"predict": lambda scores: scores.ravel() / count})
 
 
 def boosted(fitted: Any, kept: kernel.Form | None = None) -> kernel.Kernel:
@@ -132,8 +133,8 @@ def boosted(fitted: Any, kept: kernel.Form | None = None) -> kernel.Kernel:
 
     trained = trees.compiled(plan, kept)
     if not hasattr(fitted, "classes_"):
-        return _kernel(fitted, trained, {"predict": np.ravel})
-    return _kernel(fitted, trained, _boosted_classes(fitted, at_zero=True))
+        return rounded(fitted, trained, {"predict": np.ravel})
+    return rounded(fitted, trained, _boosted_classes(fitted, at_zero=True))
 
 
 def histogram(fitted: Any, kept: kernel.Form | None = None) -> kernel.Kernel:
@@ -191,7 +192,7 @@ def _boosted_classes(fitted: Any, *, at_zero: bool) -> dict[str, kernel.Step]:
 
     def predict(scores: messages.Array) -> messages.Array:
         if scores.shape[1] > 1:
-            return named(np.argmax(scores, axis=1))
-        return named(((scores.ravel() >= 0) if at_zero else (scores.ravel() > 0)).astype(np.int64))
+            return named(scores.argmax(axis=1))
+        return named(scores.ravel() >= 0 if at_zero else scores.ravel() > 0)
 
     return {"predict": predict, "predict_proba": fitted._loss.predict_proba, "decision_function": decision}

@@ -127,6 +127,8 @@ def _session(model: bytes) -> kernel.Step:
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
+    # One operator has nothing to reuse, and an arena keeps what the largest batch ever took.
+    options.enable_cpu_mem_arena = False
     ask = runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"]).run
     names = ["Y"]
 

@@ -10,7 +10,7 @@ import lightgbm
 import numpy as np
 import pytest
 import xgboost
-from sklearn import ensemble, linear_model, neighbors, pipeline, preprocessing, svm, tree
+from sklearn import ensemble, impute, linear_model, neighbors, pipeline, preprocessing, svm, tree
 
 import accelerated
 from mlship.server.accelerate import compiled, convert, kernel
@@ -44,6 +44,31 @@ EXACT: dict[str, Make] = {
     "ridge classifier": lambda: fit(
         pipeline.make_pipeline(preprocessing.MinMaxScaler(), linear_model.RidgeClassifier()), accelerated.wine()
     ),
+    "robust": lambda: fit(
+        pipeline.make_pipeline(preprocessing.RobustScaler(), linear_model.LogisticRegression()), accelerated.cancer()
+    ),
+    "largest": lambda: fit(
+        pipeline.make_pipeline(preprocessing.MaxAbsScaler(), linear_model.RidgeClassifierCV()),
+        accelerated.wine(),
+    ),
+    "filled": lambda: fit(
+        pipeline.make_pipeline(
+            impute.SimpleImputer(), preprocessing.StandardScaler(), linear_model.LogisticRegression()
+        ),
+        gaps(accelerated.cancer()),
+    ),
+    "filled forest": lambda: fit(
+        pipeline.make_pipeline(
+            impute.SimpleImputer(strategy="median"), ensemble.RandomForestClassifier(10, random_state=0)
+        ),
+        gaps(accelerated.wine()),
+    ),
+    "isolation": lambda: fit(ensemble.IsolationForest(n_estimators=20, random_state=0), accelerated.wine()),
+    "isolation by parts": lambda: fit(
+        ensemble.IsolationForest(n_estimators=20, max_features=0.5, contamination=0.1, random_state=0),
+        accelerated.cancer(),
+    ),
+    "support vectors": lambda: fit(svm.LinearSVR(max_iter=100000, C=0.1), accelerated.diabetes()),
     "ridge": lambda: fit(linear_model.Ridge(), accelerated.diabetes()),
     "tree": lambda: fit(tree.DecisionTreeClassifier(random_state=0), accelerated.wine(), strings),
     "tree regressor": lambda: fit(tree.DecisionTreeRegressor(random_state=0), accelerated.diabetes()),
@@ -124,6 +149,10 @@ class Better(linear_model.Ridge):
                      accelerated.diabetes()), "step PolynomialFeatures"),
         (lambda: fit(xgboost.XGBRegressor(booster="gblinear"), accelerated.diabetes()), "gblinear"),
         (lambda: fit(lightgbm.LGBMRegressor(objective="poisson", verbose=-1), accelerated.diabetes()), "poisson"),
+        (lambda: fit(pipeline.make_pipeline(impute.SimpleImputer(add_indicator=True), linear_model.Ridge()),
+                     gaps(accelerated.diabetes())), "does more than to fill in"),
+        (lambda: fit(pipeline.make_pipeline(preprocessing.MinMaxScaler(clip=True), linear_model.Ridge()),
+                     accelerated.diabetes()), "step MinMaxScaler"),
         (lambda: (None, Better().fit(*accelerated.diabetes())), "Better"),
         (lambda: (None, None), "this kind of model"),
     ],
