@@ -16,45 +16,27 @@ import dataclasses
 import functools
 import logging
 import time
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Protocol, TypeVar
 
 from mlship import aio, errors
-from mlship.protocol import messages
 from mlship.server import (
-    acceleration,
     batcher,
-    batching,
-    example,
-    joining,
     loading,
     logs,
     machinery,
     prover,
     refusals,
+    serving,
     states,
     statistics,
-    worker,
 )
-from mlship.server import model as contract
 
 LOG = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-@dataclasses.dataclass(frozen=True, slots=True, eq=False)
-class Served:
-    """A model that is ready, with its queue."""
-
-    source: loading.Source
-    model: contract.Model
-    signature: messages.Signature
-    platform: str
-    parameters: Mapping[str, type] | None
-    example: example.Example | None
-    batcher: batcher.Batcher
-    statistics: statistics.Statistics
-    acceleration: acceleration.Acceleration
+Served = serving.Served
 
 
 @dataclasses.dataclass(slots=True, eq=False)
@@ -107,15 +89,15 @@ class Repository:
         proving: prover.Prover | None = None,
     ) -> None:
         self._engine = engine
-        self._queue_size = queue_size
+        self._policy = serving.Policy(queue_size, max_batch_size=max_batch_size, batch_latency=batch_latency)
         self._drain_seconds = drain_seconds
-        self._max_batch_size = max_batch_size
-        self._batch_latency = batch_latency
         self._open_model = open_model
         self._discover = discover
         self._observer = observer
         self._prover = proving or prover.Prover()
         self._entries: dict[str, dict[str, _Entry]] = {}
+        # The model that a name without a version means, once asked for; empty again when any model changes.
+        self._default_served: dict[str, Served] = {}
         self._draining = ""
         self._tasks = aio.Tasks(_log_failure)
 
@@ -125,6 +107,10 @@ class Repository:
     def names(self) -> list[str]:
         """The names of all models, loaded or not."""
         return sorted(self._entries)
+
+    def knows(self, name: str) -> bool:
+        """Whether there is a model of that name."""
+        return name in self._entries
 
     def index(self, *, ready: bool = False) -> list[states.Status]:
         """Every version's state, or only the ready ones."""
@@ -174,11 +160,16 @@ class Repository:
             SpecError: there is no such model or version; the message lists those there are.
             NotReady: it is not ready, and why.
         """
+        found = self._default_served.get(name) if not version else None
+        if found is not None:
+            return found
         entry = self._entry(name, version)
         if entry.served is None:
             raise errors.NotReady(
                 f"{entry.source.label} is not ready ({entry.state}: {entry.reason}).", retry_after=1.0
             )
+        if not version:
+            self._default_served[name] = entry.served
         return entry.served
 
     def queues(self) -> list[tuple[str, batcher.Batcher]]:
@@ -213,6 +204,8 @@ class Repository:
 
     def _default(self, name: str) -> _Entry:
         """The highest version that is ready, else the highest."""
+        if len(self._entries[name]) == 1:
+            return next(iter(self._entries[name].values()))
         entries = self._sorted(name)
         return next((entry for entry in reversed(entries) if entry.served is not None), entries[-1])
 
@@ -272,17 +265,24 @@ class Repository:
                 return self._load_failed(entry, errors.BackendError(f"{source.label}: {error!r}"), begun)
             self._note(source, begun, ok=True)
             old, entry.served = entry.served, self._serve(entry, loaded)
+            self._default_served.clear()
             entry.state, entry.reason = states.State.READY, ""
             if loaded.acceleration.pending:
-                self._tasks.start(self._prove(entry.served), name=f"prove {source.label}")
+                self._tasks.start(self._prove(entry, entry.served, loaded), name=f"prove {source.label}")
             self._note_compiled(entry.served)
             if old is not None:
                 await self._retire(old, f"{source.label} was loaded again")
             return None
 
-    async def _prove(self, served: Served) -> None:
+    async def _prove(self, entry: _Entry, served: Served, loaded: loading.Loaded) -> None:
         await self._prover.follow(served.source, served.acceleration, loader=self._engine.loader)
         self._note_compiled(served)
+        async with entry.lock:
+            if served.acceleration.report.used and entry.served is served:
+                # A queue of its own: the compiled form may run on as many threads as there are.
+                entry.served = self._serve(entry, loaded)
+                self._default_served.clear()
+                await self._empty(served, f"{served.source.label} is compiled now")
 
     def _note_compiled(self, served: Served) -> None:
         if self._observer is not None:
@@ -303,35 +303,13 @@ class Repository:
             LOG.info("model ready", extra=extra)
 
     def _serve(self, entry: _Entry, loaded: loading.Loaded) -> Served:
-        runner = worker.runner(
-            loaded.model,
-            workers=self._engine.workers,
-            private=self._engine.private,
-            loop=asyncio.get_running_loop(),
-        )
-        return Served(
-            source=entry.source,
-            model=loaded.model,
-            signature=loaded.model.signature,
-            platform=loaded.model.platform,
-            parameters=getattr(loaded.model, "parameters", {}),
-            example=loaded.example,
-            batcher=batcher.Batcher(
-                runner,
-                limits=self._limits(loaded.model, runner.slots),
-                label=f'model "{entry.source.name}"',
-                executed=functools.partial(self._executed, entry),
-            ),
-            statistics=entry.statistics,
-            acceleration=loaded.acceleration,
-        )
-
-    def _limits(self, model: contract.Model, slots: int) -> batching.Limits:
-        # Coroutines run side by side already: what they wait for is not made faster by waiting together.
-        if self._max_batch_size < 2 or worker.is_coroutine(model) or not joining.joinable(model):
-            return batching.Limits(queue_size=self._queue_size, slots=slots)
-        return batching.Limits(
-            queue_size=self._queue_size, slots=slots, max_rows=self._max_batch_size, latency=self._batch_latency
+        return serving.serve(
+            entry.source,
+            loaded,
+            engine=self._engine,
+            policy=self._policy,
+            counts=entry.statistics,
+            executed=functools.partial(self._executed, entry),
         )
 
     def _executed(self, entry: _Entry, execution: batcher.Execution) -> None:
@@ -354,22 +332,29 @@ class Repository:
     async def _unload(self, entry: _Entry) -> None:
         entry.wanted = False
         served, entry.served = entry.served, None
+        self._default_served.clear()
         if served is not None:
             entry.state, entry.reason = states.State.UNLOADING, "finishing what it has begun"
             await self._retire(served, f"{entry.source.label} is being unloaded")
         entry.state, entry.reason = states.State.UNAVAILABLE, "unloaded"
 
     async def _retire(self, served: Served, why: str) -> None:
-        served.batcher.close(f"{why}.")
-        deadline = asyncio.get_running_loop().time() + self._drain_seconds
-        if not await served.batcher.drained(deadline):
-            served.batcher.abandon(f"{why} and its time to finish is over.")
-            LOG.warning("model did not finish in time", extra=logs.fields(model=served.source.name))
+        if not await self._empty(served, why):
             return  # Its code still runs: closing it under its feet could crash the process.
         try:
             await self._engine.loader.call(served.model.close)
         except Exception:
             LOG.exception("model failed to close", extra=logs.fields(model=served.source.name))
+
+    async def _empty(self, served: Served, why: str) -> bool:
+        """Let what is in its queue come to an end; whether it did in time."""
+        served.batcher.close(f"{why}.")
+        deadline = asyncio.get_running_loop().time() + self._drain_seconds
+        if await served.batcher.drained(deadline):
+            return True
+        served.batcher.abandon(f"{why} and its time to finish is over.")
+        LOG.warning("model did not finish in time", extra=logs.fields(model=served.source.name))
+        return False
 
     def drain(self, why: str) -> None:
         """The server is going away: not ready from now on; requests are still answered."""

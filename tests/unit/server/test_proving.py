@@ -11,7 +11,7 @@ from sklearn import ensemble, linear_model
 
 import accelerated
 from mlship import errors
-from mlship.server import acceleration, example, loading, proving, settings
+from mlship.server import acceleration, example, loading, logs, proving, settings
 from mlship.server.accelerate import attempt, proofs, verdict
 
 
@@ -81,6 +81,7 @@ def test_its_last_line_says_why(
     chosen: settings.Settings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "nice", lambda by: by)
+    monkeypatch.setattr(logs, "configure", lambda **_: None)
     flags = ["--model-path", str(chosen.model_path), "--proof-cache", str(chosen.proof_cache)]
     assert proving.command_line(flags) == 0
     assert proving.command_line([*flags, "--accelerate", "off"]) == 1

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import pathlib
 import threading
 from collections.abc import Iterator
@@ -8,10 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sklearn import linear_model
 
 from mlship import errors
 from mlship.protocol import messages
-from mlship.server import loading, machinery, repository, states, worker
+from mlship.server import acceleration, loading, machinery, repository, states, worker
+from mlship.server.accelerate import verdict
 
 
 class Model:
@@ -261,3 +264,66 @@ async def test_load_times_are_observed(engine: machinery.Machinery) -> None:
     with pytest.raises(errors.ModelError):
         await models.load("iris")
     assert seen == [("iris", True), ("iris", False)]
+
+
+class Proven:
+    """A prover that puts a compiled form in place when it is told to."""
+
+    def __init__(self, *, used: bool = True) -> None:
+        self.go = asyncio.Event()
+        self.used = used
+
+    async def follow(self, source: loading.Source, state: acceleration.Acceleration, *, loader: worker.Workers) -> None:
+        await self.go.wait()
+        state.report = dataclasses.replace(state.report, used=self.used, pending=False)
+
+    def close(self) -> None: ...
+
+
+class Scaled(Model):
+    """What can be compiled, as far as a look tells."""
+
+    signature = messages.Signature(inputs=(messages.TensorSpec("x", "FP64", (-1, 10)),), default_outputs=("y",))
+    fitted = linear_model.Ridge()
+
+
+@pytest.mark.parametrize("used", [True, False])
+async def test_a_compiled_form_gets_a_queue_of_its_own_and_nobody_notices(
+    engine: machinery.Machinery, tmp_path: pathlib.Path, used: bool
+) -> None:
+    model, seen, proving = Scaled(), [], Proven(used=used)
+
+    class Observer:
+        def loaded(self, name: str, seconds: float, *, ok: bool) -> None: ...
+
+        def compiled(self, name: str, used: bool) -> None:
+            seen.append(used)
+
+        def executed(self, name: str, seconds: float, *, requests: int, rows: int) -> None: ...
+
+    models = repository.Repository(
+        engine,
+        open_model=lambda source: model,
+        queue_size=10,
+        drain_seconds=30.0,
+        observer=Observer(),
+        proving=proving,  # type: ignore[arg-type]
+    )
+    (tmp_path / "model").write_text("x")
+    models.register(loading.Source(name="iris", version="1", path=tmp_path / "model", accelerate=verdict.Mode.AUTO))
+    await models.load_all()
+    before = models.get("iris")
+    assert before.acceleration.pending
+    model.block = threading.Event()
+    call = worker.Call(inputs={"x": np.zeros((1, 10))})
+    answer = asyncio.ensure_future(before.batcher.submit(call, deadline=asyncio.get_running_loop().time() + 30))
+    await until(lambda: before.batcher.running)
+    proving.go.set()
+    await until(lambda: seen == [False, used])
+    await until(lambda: (models.get("iris") is not before) is used)
+    assert models.unready == ""
+    model.block.set()
+    assert (await answer).result.error is None
+    assert model.closed == 0
+    await models.close()
+    assert model.closed == 1

@@ -14,6 +14,8 @@ from mlship.protocol import messages
 from mlship.server import model as contract
 from mlship.server.accelerate import kernel, verdict
 
+_MANY = 1024
+
 
 class Compiled:
     """The original and, from ``use`` on, its compiled form; everything but the work itself is the original's."""
@@ -27,7 +29,7 @@ class Compiled:
         self._default = self._signature.default_outputs
         # Read once by every call: the kernel, the most rows, the width, the outputs proven (with the default ones).
         self._fast: tuple[kernel.Kernel, float, int, frozenset[str]] | None = None
-        self.concurrent = getattr(original, "concurrent", 1)
+        self._concurrent = getattr(original, "concurrent", 1)
         self.quick = getattr(original, "quick", False)
         self.joins = getattr(original, "joins", True)
         self.parameters: Mapping[str, type] | None = getattr(original, "parameters", {})
@@ -36,6 +38,11 @@ class Compiled:
         """Answer by ``fast`` what ``report`` has proven, from the next call on. May be called on any thread."""
         rows = math.inf if report.max_rows < 0 else report.max_rows
         self._fast = (fast, rows, fast.features, frozenset(report.outputs))
+
+    @property
+    def concurrent(self) -> int:
+        """As many as there are, once compiled: kernels only read, and so do the predictions of what can be compiled."""
+        return self._concurrent if self._fast is None else _MANY
 
     @property
     def signature(self) -> messages.Signature:

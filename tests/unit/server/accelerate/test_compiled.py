@@ -77,7 +77,9 @@ def test_an_empty_batch_is_the_originals(served: compiled.Compiled) -> None:
 
 def test_everything_else_is_the_originals(served: compiled.Compiled) -> None:
     assert served.signature is SIGNATURE
-    assert (served.platform, served.concurrent, served.parameters) == ("test", 3, {"how": str})
+    assert (served.platform, served.parameters, served.quick, served.joins) == ("test", {"how": str}, False, True)
+    assert compiled.Compiled(Original()).concurrent == 3
+    assert served.concurrent > 64
     assert served.example() == {}
     served.close()
     assert served.original.closed == 1  # type: ignore[attr-defined]
