@@ -6,14 +6,13 @@ import dataclasses
 import itertools
 import pathlib
 import pickle
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from sklearn import datasets
 
 from mlship.server import example, loading
-from mlship.server.accelerate import attempt, compiled, proof, verdict
+from mlship.server.accelerate import attempt, compiled, measure, proof, verdict
 
 
 def wine() -> tuple[Any, Any]:
@@ -31,10 +30,10 @@ def diabetes() -> tuple[Any, Any]:
     return datasets.load_diabetes(return_X_y=True)
 
 
-def clock() -> Callable[[], float]:
+def clocks(step: float = 1e-4) -> measure.Clocks:
     """Time that goes by a little with every look, whatever the machine does."""
     ticks = itertools.count()
-    return lambda: next(ticks) * 1e-4
+    return measure.Clocks(lambda: next(ticks) * step, lambda: next(ticks) * step)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +51,7 @@ def load(folder: pathlib.Path, fitted: Any, mode: str = "auto") -> Loaded:
     original = loading.from_disk(loading.Source(name="m", version="1", path=path))
     if mode == "off":
         return Loaded(original, verdict.Report(verdict.Mode.OFF))
-    made = attempt.run(original, mode=verdict.Mode(mode), row=example.of(original), clock=clock())
+    made = attempt.run(original, mode=verdict.Mode(mode), row=example.of(original), clocks=clocks())
     if made.fast is None:
         return Loaded(original, made.report)
     model = compiled.Compiled(original)

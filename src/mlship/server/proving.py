@@ -21,7 +21,7 @@ from collections.abc import Iterator
 
 from mlship import errors
 from mlship.server import example, loading, logs, settings
-from mlship.server.accelerate import attempt, kernel, proofs, samples, verdict
+from mlship.server.accelerate import attempt, kernel, measure, proofs, samples, verdict
 
 # About a tenth of a core where others want all of them: requests come first, and the proof comes to its end.
 NICE = 10
@@ -51,7 +51,7 @@ def _prove(source: loading.Source, kept: proofs.Proofs) -> None:
         model,
         mode=source.accelerate,
         row=example.of(model),
-        clock=time.perf_counter,
+        clocks=measure.Clocks(time.process_time, time.perf_counter),
         samples=functools.partial(samples.beside, source.path),
     )
     if not made.settled:

@@ -8,7 +8,6 @@ asked in pieces until the budget is over, and fewer than ``ENOUGH`` rows prove n
 from __future__ import annotations
 
 import dataclasses
-import statistics
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -19,9 +18,7 @@ from mlship import errors
 from mlship.protocol import messages
 from mlship.server import example, logs, worker
 from mlship.server import model as contract
-from mlship.server.accelerate import convert, kernel, proof, verdict
-
-Clock = Callable[[], float]
+from mlship.server.accelerate import convert, kernel, measure, proof, verdict
 
 PROOF_SECONDS = 10.0
 MEASURE_SECONDS = 1.0
@@ -46,27 +43,27 @@ def run(
     *,
     mode: verdict.Mode,
     row: example.Example | None,
-    clock: Clock,
+    clocks: measure.Clocks,
     samples: Callable[[int], messages.Array] | None = None,
 ) -> Attempt:
     """Compile ``original`` and prove it.
 
     Args:
         row: the model's example row; proof rows are made around it.
-        clock: seconds, of any beginning.
+        clocks: budgets are in seconds of computing, so that a busy machine does not cut a proof short.
         samples: rows of real data, if there are any, for the number of features that the model turns out to take.
     """
-    begun = clock()
+    begun = clocks.computing()
     try:
         # What a library warns of while it is looked at is no news to who serves the model.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            found = _tried(original, mode, row, clock, samples)
+            found = _tried(original, mode, row, clocks, samples)
     except kernel.Unsupported as error:
         found = Attempt(None, verdict.Report(mode, reason=str(error)))
     except Exception as error:  # noqa: BLE001 - a converter's fault must not cost a model its load
         found = Attempt(None, verdict.Report(mode, reason=_failed(error)), settled=False)
-    return dataclasses.replace(found, report=dataclasses.replace(found.report, seconds=clock() - begun))
+    return dataclasses.replace(found, report=dataclasses.replace(found.report, seconds=clocks.computing() - begun))
 
 
 def _failed(error: Exception) -> str:
@@ -104,7 +101,7 @@ def _tried(
     original: contract.Model,
     mode: verdict.Mode,
     row: example.Example | None,
-    clock: Clock,
+    clocks: measure.Clocks,
     samples: Callable[[int], messages.Array] | None,
 ) -> Attempt:
     spec = _matrix(original)
@@ -118,11 +115,11 @@ def _tried(
         center = own[0]
         known += [own] if row.genuine else []
     rows = _rows(fast, spec, center, np.concatenate(known))
-    found = _Proof(original, fast, spec, mode).run(rows, clock)
+    found = _Proof(original, fast, spec, mode).run(rows, clocks.computing)
     report = verdict.Report(mode, converter=fast.converter, rows=found.rows, difference=found.difference)
     if reason := found.refusal(original.signature.default_outputs):
         return Attempt(None, dataclasses.replace(report, reason=reason), settled=found.rows >= ENOUGH)
-    gains = _gains(original, fast, spec, rows, clock)
+    gains = _gains(original, fast, spec, rows, clocks)
     limit = verdict.worthwhile(gains)
     report = dataclasses.replace(report, outputs=found.proven, gains=gains, max_rows=limit)
     if not limit:
@@ -167,7 +164,7 @@ class _Proof:
             self._why = dict.fromkeys(fast.approximate, "cannot be proven to the bit: its exponential is another")
         self.rows = 0
 
-    def run(self, rows: messages.Array, clock: Clock) -> _Proof:
+    def run(self, rows: messages.Array, clock: measure.Clock) -> _Proof:
         deadline = clock() + PROOF_SECONDS
         at, sizes = 0, list(_FIRST_PIECES)
         while at < len(rows) and self.proven and clock() < deadline:
@@ -219,34 +216,18 @@ def _gains(
     fast: kernel.Kernel,
     spec: messages.TensorSpec,
     known: messages.Array,
-    clock: Clock,
+    clocks: measure.Clocks,
 ) -> dict[int, float]:
-    """Original's time over the compiled one's for the default outputs, by number of rows; none where time ran out."""
+    """How much faster the compiled form gives the default outputs, by number of rows; none where time ran out."""
     names = original.signature.default_outputs
-    deadline = clock() + MEASURE_SECONDS
-    found: dict[int, float] = {}
-    for size in verdict.SIZES:
+
+    def both(size: int) -> measure.Pair | None:
         rows = known[np.arange(size) % len(known)]
-        if clock() >= deadline or not fast.guard(rows):
-            break
+        if not fast.guard(rows):
+            return None
+        return (
+            lambda: original.infer({spec.name: rows}, outputs=names, parameters={}),
+            lambda: fast.guard(rows) and fast.answer(rows, names),
+        )
 
-        def slow(rows: messages.Array = rows) -> Any:
-            return original.infer({spec.name: rows}, outputs=names, parameters={})
-
-        def quick(rows: messages.Array = rows) -> Any:
-            return fast.guard(rows) and fast.answer(rows, names)
-
-        share = (deadline - clock()) / 3
-        found[size] = _median(slow, clock, share) / max(_median(quick, clock, share), 1e-9)
-    return found
-
-
-def _median(work: Callable[[], Any], clock: Clock, seconds: float) -> float:
-    """The median time of a call, of three at least and of as many as go into ``seconds``, at most thirty."""
-    end = clock() + seconds
-    taken: list[float] = []
-    while len(taken) < 3 or (len(taken) < 30 and clock() < end):
-        begun = clock()
-        work()
-        taken.append(clock() - begun)
-    return statistics.median(taken)
+    return measure.gains(both, verdict.SIZES, clocks=clocks, seconds=MEASURE_SECONDS)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import pathlib
 from typing import Any
 
@@ -25,7 +24,7 @@ def forest() -> Any:
 
 def run(folder: pathlib.Path, fitted: Any, mode: verdict.Mode = verdict.Mode.AUTO) -> Any:
     original = accelerated.load(folder, fitted, "off").model
-    made = attempt.run(original, mode=mode, row=example.of(original), clock=accelerated.clock())
+    made = attempt.run(original, mode=mode, row=example.of(original), clocks=accelerated.clocks())
     assert (made.fast is not None) is made.report.used
     return made.report
 
@@ -136,7 +135,7 @@ def test_an_output_that_is_not_proven_is_the_originals(
 def test_a_missing_package_is_named(forest: Any, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     original = accelerated.load(tmp_path, forest, "off").model
     monkeypatch.setattr(trees, "_installed", lambda name: name != "onnx")
-    made = attempt.run(original, mode=verdict.Mode.AUTO, row=None, clock=accelerated.clock())
+    made = attempt.run(original, mode=verdict.Mode.AUTO, row=None, clocks=accelerated.clocks())
     assert made.report.reason == "onnx is not installed; pip install 'mlship[accelerate]'"
 
 
@@ -150,8 +149,7 @@ def test_a_converters_fault_costs_nothing(forest: Any, tmp_path: pathlib.Path, m
 
 def test_too_few_rows_prove_nothing(forest: Any, tmp_path: pathlib.Path) -> None:
     original = accelerated.load(tmp_path, forest, "off").model
-    minutes = itertools.count(step=60.0)
-    made = attempt.run(original, mode=verdict.Mode.AUTO, row=None, clock=lambda: float(next(minutes)))
+    made = attempt.run(original, mode=verdict.Mode.AUTO, row=None, clocks=accelerated.clocks(60.0))
     assert "proof rows could be tried" in made.report.reason
     assert not made.settled
 
