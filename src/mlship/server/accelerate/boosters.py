@@ -9,6 +9,7 @@ that was trained without any takes it for zero. Sources: the libraries' own mode
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -19,6 +20,8 @@ import orjson
 from mlship.protocol import messages
 from mlship.server.accelerate import kernel, trees
 
+# LightGBM's kZeroThreshold.
+_ZERO = float(np.float32(1e-35))
 _BINARY = "binary"
 _MULTI = "multi"
 _PLAIN = "plain"
@@ -63,8 +66,27 @@ def _approximate(kind: str, classes: messages.Array | None) -> frozenset[str]:
 
 
 def _exponential(values: messages.Array) -> messages.Array:
-    """Rounded from double precision, since NumPy's own in single precision is not as close as the C library's."""
-    return np.exp(values.astype(np.float64, copy=False)).astype(values.dtype, copy=False)
+    """In double precision the C library's, as the original's is: NumPy's differs in the last bit, and the probability
+    of the other class, one less this, by more than that of its size. Rounded from it in single precision, since
+    NumPy's own there is not as close as the C library's."""
+    if values.dtype == np.float64:
+        try:
+            return np.array([math.exp(value) for value in values.ravel().tolist()]).reshape(values.shape)
+        except OverflowError:
+            return np.exp(values)
+    return np.exp(values.astype(np.float64)).astype(values.dtype)
+
+
+@functools.cache
+def _cut(kind: str) -> Any:
+    """The least score, of the datatype ``kind``, whose sigmoid is above a half: not the least above zero, since the
+    sigmoid of very small numbers is rounded to a half."""
+    of = np.dtype(kind).type
+    low, high = of(0), of(1)
+    while low < (middle := of((low + high) / 2)) < high:
+        above = _sigmoid(np.array([middle]))[0] > of(0.5)
+        low, high = (low, middle) if above else (middle, high)
+    return high
 
 
 def _finish(kind: str, *, classes: messages.Array | None, margin: bool) -> dict[str, kernel.Step]:
@@ -87,7 +109,7 @@ def _finish(kind: str, *, classes: messages.Array | None, margin: bool) -> dict[
             return np.stack([second.dtype.type(1) - second, second], axis=1)
 
         return {
-            "predict": lambda scores: named(value[_BINARY](scores) > 0.5),
+            "predict": lambda scores: named(scores.ravel() >= _cut(scores.dtype.str)),
             "predict_proba": both,
         }
     return {"predict": lambda scores: named(_softmax(scores).argmax(axis=1)), "predict_proba": _softmax}
@@ -191,6 +213,13 @@ def _lightgbm_plan(booster: Any) -> trees.Plan:
     return trees.Plan(ensemble, {"kind": _LIGHTGBM[words[0]], "features": features})
 
 
+def _past_zero(threshold: float) -> float:
+    """LightGBM takes numbers of no more than ``_ZERO`` in size for zero: all of them lie on one side of a threshold."""
+    if -_ZERO <= threshold < 0:
+        return float(np.nextafter(-_ZERO, -np.inf))
+    return _ZERO if 0 <= threshold < _ZERO else threshold
+
+
 def _of_lightgbm(tree: Mapping[str, Any], target: int) -> trees.Tree:
     """Nested nodes, numbered as they are come upon."""
     waiting = [tree["tree_structure"]]
@@ -207,6 +236,6 @@ def _of_lightgbm(tree: Mapping[str, Any], target: int) -> trees.Tree:
         at = len(waiting)
         waiting += [node["left_child"], node["right_child"]]
         missing_left = node["default_left"] if node["missing_type"] == "NaN" else node["threshold"] >= 0
-        rows.append((node["split_feature"], node["threshold"], at, at + 1, 0.0, missing_left))
+        rows.append((node["split_feature"], _past_zero(node["threshold"]), at, at + 1, 0.0, missing_left))
     feature, threshold, left, right, value, missing = (np.array(column) for column in zip(*rows, strict=True))
     return trees.Tree(feature, threshold, left, right, value, target, missing)

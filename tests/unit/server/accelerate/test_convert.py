@@ -13,7 +13,7 @@ import xgboost
 from sklearn import ensemble, impute, linear_model, neighbors, pipeline, preprocessing, svm, tree
 
 import accelerated
-from mlship.server.accelerate import compiled, convert, kernel
+from mlship.server.accelerate import boosters, compiled, convert, kernel
 
 Make = Callable[[], tuple[Any, Any]]
 
@@ -161,3 +161,36 @@ def test_what_has_no_compiled_form_says_so(make: Make, reason: str) -> None:
     _, fitted = make()
     with pytest.raises(kernel.Unsupported, match=reason):
         convert.kernel_of(fitted)
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_a_label_turns_where_the_probability_does(kind: Any) -> None:
+    cut = boosters._cut(np.dtype(kind).str)
+    near = np.array([0, cut, -cut, np.nextafter(cut, kind(0)), np.nextafter(cut, kind(1)), 1, 80, -80], dtype=kind)
+    probability = boosters._sigmoid(near)
+    assert probability.dtype == kind
+    assert ((near >= cut) == (probability > 0.5)).all()
+
+
+def test_confident_probabilities_are_the_originals(tmp_path: pathlib.Path) -> None:
+    """The probability of the other class is next to nothing, and a last bit is much of that."""
+    features, target = accelerated.cancer()
+    fitted = lightgbm.LGBMClassifier(n_estimators=300, learning_rate=0.3, verbose=-1).fit(features, target)
+    assert fitted.predict_proba(features).min() < 1e-9
+    loaded = accelerated.load(tmp_path, fitted)
+    assert loaded.report.outputs == ("predict", "predict_proba")
+
+
+def test_what_lightgbm_takes_for_zero(tmp_path: pathlib.Path) -> None:
+    features, target = accelerated.cancer()
+    # Centred, so that trees branch at zero.
+    features = np.where(
+        np.abs(features - np.median(features, axis=0)) < features.std(axis=0) / 2,
+        0.0,
+        features - np.median(features, axis=0),
+    )
+    fitted = lightgbm.LGBMClassifier(n_estimators=30, verbose=-1).fit(features, target)
+    tiny = {abs(float(value)) < 1e-30 for values in convert.kernel_of(fitted).thresholds.values() for value in values}
+    assert True in tiny
+    loaded = accelerated.load(tmp_path, fitted)
+    assert loaded.report.outputs == ("predict", "predict_proba")
