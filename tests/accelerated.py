@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import pathlib
 import pickle
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from sklearn import datasets
 
-from mlship.server import loading
-from mlship.server.accelerate import proof, verdict
+from mlship.server import example, loading
+from mlship.server.accelerate import attempt, compiled, measure, proof, verdict
 
 
 def wine() -> tuple[Any, Any]:
@@ -30,18 +30,33 @@ def diabetes() -> tuple[Any, Any]:
     return datasets.load_diabetes(return_X_y=True)
 
 
-def clock() -> Callable[[], float]:
+def clocks(step: float = 1e-4) -> measure.Clocks:
     """Time that goes by a little with every look, whatever the machine does."""
     ticks = itertools.count()
-    return lambda: next(ticks) * 1e-4
+    return measure.Clocks(lambda: next(ticks) * step, lambda: next(ticks) * step)
 
 
-def load(folder: pathlib.Path, fitted: Any, mode: str = "auto") -> loading.Loaded:
-    """The fitted object as the server loads it, from a pickle."""
+@dataclasses.dataclass(frozen=True)
+class Loaded:
+    """A model, compiled where that was proven, and the proof's report."""
+
+    model: Any
+    report: verdict.Report
+
+
+def load(folder: pathlib.Path, fitted: Any, mode: str = "auto") -> Loaded:
+    """The fitted object as the server loads it, from a pickle, proven at once."""
     path = folder / "model.pkl"
     path.write_bytes(pickle.dumps(fitted))
-    source = loading.Source(name="m", version="1", path=path, accelerate=verdict.Mode(mode))
-    return loading.load(source, open_model=loading.from_disk, run_coroutine=lambda coroutine: coroutine)
+    original = loading.from_disk(loading.Source(name="m", version="1", path=path))
+    if mode == "off":
+        return Loaded(original, verdict.Report(verdict.Mode.OFF))
+    made = attempt.run(original, mode=verdict.Mode(mode), row=example.of(original), clocks=clocks())
+    if made.fast is None:
+        return Loaded(original, made.report)
+    model = compiled.Compiled(original)
+    model.use(made.fast, made.report)
+    return Loaded(model, made.report)
 
 
 def held_out(features: Any, thresholds: Any) -> Any:

@@ -5,6 +5,7 @@ control.sock        the control API, mode 0600;  control.pid, control.log, token
 run/                sockets and process records of replicas and of Envoy (see ``sockets``)
 logs/NS/NAME/       one log file a replica, rotated
 cache/              content-addressed model store (storage/cache.py)
+proofs/             what was proven of compiled models (server/accelerate/proofs.py)
 envoy/              bootstrap and the watched xds folder
 """
 
@@ -67,6 +68,10 @@ class Home:
         return self.root / "cache"
 
     @property
+    def proofs(self) -> pathlib.Path:
+        return self.root / "proofs"
+
+    @property
     def volumes(self) -> pathlib.Path:
         """``pvc://NAME/...`` is the folder NAME in here, or a link of that name to another folder."""
         return self.root / "volumes"
@@ -83,6 +88,12 @@ class Home:
             return inside
         digest = hashlib.sha256(os.fsencode(self.root)).hexdigest()[:12]
         return pathlib.Path(tempfile.gettempdir()) / f"mlship-{os.getuid()}-{digest}"
+
+
+def user_proofs(environ: Mapping[str, str]) -> pathlib.Path:
+    """Where proofs are kept without an installation: ``$XDG_CACHE_HOME/mlship/proofs``, else below ``~/.cache``."""
+    cache = environ.get("XDG_CACHE_HOME") or pathlib.Path(environ.get("HOME", "~")).expanduser() / ".cache"
+    return pathlib.Path(cache).absolute() / "mlship" / "proofs"
 
 
 def locate(environ: Mapping[str, str]) -> Home:

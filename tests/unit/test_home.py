@@ -16,3 +16,8 @@ def test_sockets_move_to_a_short_folder_when_paths_would_be_too_long():
     assert len(str(long.sockets)) + 41 <= home.MAX_SOCKET_PATH
     other = home.Home(pathlib.Path("/" + "long/" * 31))
     assert long.sockets != other.sockets
+
+
+def test_where_proofs_are_kept_without_an_installation():
+    assert home.user_proofs({"XDG_CACHE_HOME": "/c", "HOME": "/h"}) == pathlib.Path("/c/mlship/proofs")
+    assert home.user_proofs({"HOME": "/h"}) == pathlib.Path("/h/.cache/mlship/proofs")

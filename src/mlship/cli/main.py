@@ -224,7 +224,8 @@ def serve(
         running.Serving(
             path=path, name=name, format=format, options=tuple(option or ()), host=host, port=port,
             grpc_port=grpc_port, repository=repository, max_body_bytes=max_body_bytes, workers=workers,
-            accelerate=accelerate, max_batch_size=max_batch_size, batch_latency_ms=batch_latency_ms,
+            accelerate=accelerate, proofs=home.user_proofs(os.environ),
+            max_batch_size=max_batch_size, batch_latency_ms=batch_latency_ms,
         )
     )  # fmt: skip
 

@@ -61,6 +61,7 @@ class Serving:
     max_body_bytes: int
     workers: int
     accelerate: str = ""
+    proofs: pathlib.Path | None = None
     max_batch_size: int = 0
     batch_latency_ms: float = 0.0
 
@@ -87,6 +88,7 @@ def serve(asked: Serving) -> None:
             chosen,
             max_body_bytes=asked.max_body_bytes or chosen.max_body_bytes,
             workers=asked.workers or chosen.workers,
+            proof_cache=asked.proofs,
             max_batch_size=asked.max_batch_size or chosen.max_batch_size,
             batch_latency_ms=asked.batch_latency_ms,
         )

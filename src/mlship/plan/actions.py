@@ -10,11 +10,16 @@ from mlship.plan import observed
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Probe:
-    """How readiness is asked for: HTTP GET of ``path`` (2xx is ready) or, with no path, whether a connection opens."""
+    """How readiness is asked for: HTTP GET of ``path`` (2xx is ready) or, with no path, whether a connection opens.
+
+    ``report``: a path whose JSON says how the program is with compiling its model, read once it is ready and again
+    until that is settled; empty: it has none.
+    """
 
     path: str = ""
     period: float = 1.0
     timeout: float = 2.0
+    report: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -33,7 +38,8 @@ class ProcessSpec:
 
     ``argv`` and the values of ``env`` may hold Kubernetes' ``$(NAME)`` references: to ``env`` and to what the backend
     provides: MLSHIP_HTTP_SOCKET, MLSHIP_GRPC_SOCKET (Unix socket paths), PORT (a free loopback port, when
-    ``needs_port``), MLSHIP_MODEL_PATH (the fetched artifact). ``$$(NAME)`` stays literal. ``python`` as argv[0] is the
+    ``needs_port``), MLSHIP_MODEL_PATH (the fetched artifact), MLSHIP_PROOFS (a folder for
+    proofs of compiled models). ``$$(NAME)`` stays literal. ``python`` as argv[0] is the
     interpreter mlship runs on.
 
     ``start_deadline`` seconds from start to first readiness; ``stop_grace`` seconds from SIGTERM to SIGKILL.

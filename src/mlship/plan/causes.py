@@ -13,7 +13,7 @@ from typing import Any
 
 from mlship.api import meta, redact
 from mlship.api import service as services
-from mlship.plan import catalogue, exits, observed, status
+from mlship.plan import acceleration, catalogue, exits, observed, status
 
 _SHOWN_REPLICAS = 3
 _RECENT = 600.0
@@ -193,6 +193,9 @@ def _healthy(seen: observed.Observed, stored: Mapping[str, Any], now: float) -> 
     if artifact is not None and artifact.error:
         yield from _artifact(artifact.uri, artifact)
     yield Cause("gateway", "Routing", _text(stored, "url"))
+    compiled = acceleration.of(serving)
+    if compiled is not None and compiled.state is not observed.Answering.OFF:
+        yield Cause("compiled form", compiled.state.value, acceleration.sentence(compiled))
 
 
 def _explained(subject: str, state: str, text: str, *, hint_from: str = "", otherwise: str = "") -> Cause:

@@ -63,11 +63,39 @@ class Endpoint:
     grpc: str = ""
 
 
+class Answering(enum.StrEnum):
+    """Who answers in a replica: the original, while nobody asked for more, or while the proof is being made, or after
+    all; or the compiled form."""
+
+    OFF = "off"
+    PROVING = "proving"
+    COMPILED = "compiled"
+    ORIGINAL = "original"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Acceleration:
+    """What a replica says of compiling its model.
+
+    ``reason``: why the original answers; ``speed_ups``: how many times faster, by number of rows; ``rows``: how many
+    were compared; ``difference``: the largest, relative; ``changed``: labels that differ; ``outputs``: those compiled.
+    """
+
+    state: Answering
+    mode: str
+    reason: str = ""
+    speed_ups: tuple[tuple[int, float], ...] = ()
+    rows: int = 0
+    difference: float = 0.0
+    changed: int = 0
+    outputs: tuple[str, ...] = ()
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Replica:
     """A replica as found. ``ready``: it answered its readiness probe lately; ``message``: what the probe said if not.
 
-    ``since`` is when the phase was entered; ``restart_at`` when a back-off ends.
+    ``since`` is when the phase was entered; ``restart_at`` when a back-off ends; ``acceleration`` None: not known.
     """
 
     id: ReplicaId
@@ -80,6 +108,7 @@ class Replica:
     last_exit: Exit | None = None
     restart_at: float | None = None
     message: str = ""
+    acceleration: Acceleration | None = None
 
 
 class ArtifactState(enum.StrEnum):

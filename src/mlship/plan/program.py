@@ -21,6 +21,7 @@ from mlship.plan import actions
 HTTP_SOCKET = "$(MLSHIP_HTTP_SOCKET)"
 GRPC_SOCKET = "$(MLSHIP_GRPC_SOCKET)"
 MODEL_PATH = "$(MLSHIP_MODEL_PATH)"
+PROOFS = "$(MLSHIP_PROOFS)"
 # Read by OpenMP, OpenBLAS and MKL when they load: what keeps NumPy, scikit-learn and the boosters within their share.
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -68,6 +69,7 @@ def _model_server(effective: services.Effective) -> actions.ProcessSpec:
         *("--drain-seconds", f"{max(_grace(effective) - _DRAIN_MARGIN, 1.0):g}"),
         *(("--workers", str(cores)) if (cores := _cores(effective.resources)) else ()),
         *_accelerate(effective.annotations),
+        *("--proof-cache", PROOFS),
         *("--log-format", "json"),
         *effective.args,
     )
@@ -75,7 +77,9 @@ def _model_server(effective: services.Effective) -> actions.ProcessSpec:
         argv=argv,
         env=_variables(effective.env, _threads(effective.resources)),
         cwd=effective.working_dir,
-        probe=actions.Probe(path=f"/v2/models/{effective.name}/ready"),
+        probe=actions.Probe(
+            path=f"/v2/models/{effective.name}/ready", report=f"/v2/models/{effective.name}/acceleration"
+        ),
         start_deadline=_DEFAULT_START_DEADLINE,
         stop_grace=_grace(effective),
     )
@@ -98,7 +102,7 @@ def _batching(effective: services.Effective) -> tuple[str, ...]:
 
 
 def _accelerate(annotations: Mapping[str, str]) -> tuple[str, ...]:
-    """The flag only where something was said, so that nobody's revision changes who said nothing."""
+    """The flag only where something was said; the model server's own default is ``auto``."""
     value = annotations.get(services.ACCELERATE, "")
     return ("--accelerate", value) if value else ()
 

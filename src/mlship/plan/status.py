@@ -18,7 +18,7 @@ from typing import Any
 from mlship.api import meta, redact
 from mlship.api import runtime as runtimes
 from mlship.api import service as services
-from mlship.plan import exits, observed, replicas, revision
+from mlship.plan import acceleration, exits, observed, replicas, revision
 
 DEPLOYMENT_MODE = "Standard"
 _TRUE, _FALSE, _UNKNOWN = meta.Truth.TRUE, meta.Truth.FALSE, meta.Truth.UNKNOWN
@@ -202,6 +202,8 @@ def _conditions(state: Situation) -> Iterable[meta.Condition]:
     else:
         yield meta.Condition("Ready", bad.status, bad.reason, bad.message)
     yield from parts
+    if (compiled := acceleration.condition(acceleration.of(state.mine))) is not None:
+        yield compiled
     if state.stopped:
         yield meta.Condition("Stopped", _TRUE, "Stopped", "The annotation serving.kserve.io/stop is true.")
 
@@ -310,6 +312,8 @@ def _own(state: Situation) -> dict[str, Any]:
     own: dict[str, Any] = {"replicas": {"wanted": state.wanted, "ready": len(state.assignment.routed)}}
     if state.assignment.serving:
         own["serving"] = state.assignment.serving
+    if (found := acceleration.of(state.mine)) is not None:
+        own["acceleration"] = acceleration.as_dict(found)
     if state.memory is not None:
         own["newest"] = state.memory.as_dict()
     return own

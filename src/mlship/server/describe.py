@@ -33,7 +33,7 @@ def model(models: repository.Repository, name: str, version: str) -> dict[str, A
 def acceleration(models: repository.Repository, name: str, version: str) -> dict[str, Any]:
     """What came of compiling a model. Raises SpecError when unknown, NotReady when not ready."""
     served = models.get(name, version)
-    return {"name": name, "version": served.source.version, **served.acceleration.wire()}
+    return {"name": name, "version": served.source.version, **served.acceleration.report.wire()}
 
 
 def _tensor(spec: messages.TensorSpec) -> dict[str, Any]:

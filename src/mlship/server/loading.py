@@ -1,4 +1,5 @@
-"""From a source on disk to a model that has answered once: look at it, find its adapter, load, warm up, accelerate.
+"""From a source on disk to a model that has answered once: look at it, find its adapter, load, warm up, accelerate
+where that was proven before.
 
 Runs on the loader's thread, never on the event loop. Adapters are found by entry point, so that a framework is
 imported only when a model needs it. A model that fails its warm-up is not loaded: better known now than by the first
@@ -11,14 +12,13 @@ import dataclasses
 import importlib.metadata
 import logging
 import pathlib
-import time
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 from mlship import errors
-from mlship.server import example, logs, worker
+from mlship.server import acceleration, example, logs, worker
 from mlship.server import model as contract
-from mlship.server.accelerate import attempt, verdict
+from mlship.server.accelerate import verdict
 from mlship.server.artifact import find, versions
 
 ADAPTERS = "mlship.adapters"
@@ -29,7 +29,8 @@ LOG = logging.getLogger(__name__)
 class Source:
     """Where a version of a model comes from. ``format`` empty: found by looking; ``options`` go to the adapter.
 
-    ``accelerate``: whether it may be compiled, and how close the compiled form must be.
+    ``accelerate``: whether it may be compiled, and how close the compiled form must be; ``proofs``: the folder in which
+    proofs of that are kept, None when they are not.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Source:
     format: str = ""
     options: Mapping[str, str] = dataclasses.field(default_factory=dict)
     accelerate: verdict.Mode = verdict.Mode.OFF
+    proofs: pathlib.Path | None = None
 
     @property
     def label(self) -> str:
@@ -47,11 +49,11 @@ class Source:
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class Loaded:
-    """A model that works, its example row if it has one, and what came of compiling it."""
+    """A model that works, its example row if it has one, and how far it is with being compiled."""
 
     model: contract.Model
     example: example.Example | None
-    acceleration: verdict.Report = dataclasses.field(default_factory=lambda: verdict.Report(verdict.Mode.OFF))
+    acceleration: acceleration.Acceleration
 
 
 Load = Callable[[Source], contract.Model]
@@ -103,14 +105,12 @@ def load(source: Source, *, open_model: Load, run_coroutine: RunCoroutine) -> Lo
         row = _example(source, model)
         if row is not None:
             _warm_up(source, model, row, run_coroutine)
-        served, report = attempt.run(model, mode=source.accelerate, row=row, clock=time.perf_counter)
+        served, state = acceleration.begun(model, path=source.path, mode=source.accelerate, kept=source.proofs, row=row)
     except BaseException:
         model.close()
         raise
-    if source.accelerate is not verdict.Mode.OFF:
-        event = "accelerated" if report.used else "not accelerated"
-        LOG.info(event, extra=logs.fields(model=source.name, version=source.version, **report.wire()))
-    return Loaded(model=served, example=row, acceleration=report)
+    acceleration.told(state, model=source.name, version=source.version)
+    return Loaded(model=served, example=row, acceleration=state)
 
 
 def _open(source: Source, open_model: Load) -> contract.Model:

@@ -67,6 +67,12 @@ class Metrics:
             buckets=_LOAD_SECONDS,
             registry=self._registry,
         )
+        self._compiled = prometheus_client.Gauge(
+            "mlship_model_compiled",
+            "1 when the model's compiled form answers, 0 when the original does.",
+            ("model",),
+            registry=self._registry,
+        )
         self._under_way: dict[str, int] = {}
         # What one answered request fills, by its labels.
         self._answers: dict[
@@ -142,6 +148,10 @@ class Metrics:
     def loaded(self, name: str, seconds: float, *, ok: bool) -> None:
         """A load has ended (``repository.Observer``)."""
         self._load.labels(name, str(ok).lower()).observe(seconds)
+
+    def compiled(self, name: str, used: bool) -> None:
+        """It is settled who answers for now (``repository.Observer``)."""
+        self._compiled.labels(name).set(used)
 
     def render(self, accept: str) -> tuple[bytes, str]:
         """The exposition and its content type, in the form that ``accept`` asks for."""

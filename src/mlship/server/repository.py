@@ -13,90 +13,53 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import enum
 import functools
 import logging
 import time
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Protocol, TypeVar
 
 from mlship import aio, errors
-from mlship.protocol import messages
 from mlship.server import (
     batcher,
-    batching,
-    example,
-    joining,
     loading,
     logs,
     machinery,
+    prover,
     refusals,
+    serving,
+    states,
     statistics,
-    worker,
 )
-from mlship.server import model as contract
-from mlship.server.accelerate import verdict
-from mlship.server.fit import binding
 
 LOG = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-class State(enum.StrEnum):
-    """Triton's model states."""
-
-    UNAVAILABLE = "UNAVAILABLE"
-    LOADING = "LOADING"
-    READY = "READY"
-    UNLOADING = "UNLOADING"
-
-
-@dataclasses.dataclass(frozen=True, slots=True, eq=False)
-class Served:
-    """A model that is ready, with its queue."""
-
-    source: loading.Source
-    model: contract.Model
-    signature: messages.Signature
-    platform: str
-    parameters: Mapping[str, type] | None
-    example: example.Example | None
-    batcher: batcher.Batcher
-    statistics: statistics.Statistics
-    acceleration: verdict.Report
-    plain: binding.Plain | None
-    output_parameters: Mapping[str, Mapping[str, messages.Scalar]]
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Status:
-    """What the index says of one version."""
-
-    name: str
-    version: str
-    state: State
-    reason: str
+Served = serving.Served
 
 
 @dataclasses.dataclass(slots=True, eq=False)
 class _Entry:
     source: loading.Source
     statistics: statistics.Statistics = dataclasses.field(default_factory=statistics.Statistics)
-    state: State = State.UNAVAILABLE
+    state: states.State = states.State.UNAVAILABLE
     reason: str = "not loaded yet"
     wanted: bool = True
     served: Served | None = None
     lock: asyncio.Lock = dataclasses.field(default_factory=asyncio.Lock)
 
     @property
-    def status(self) -> Status:
-        return Status(name=self.source.name, version=self.source.version, state=self.state, reason=self.reason)
+    def status(self) -> states.Status:
+        return states.Status(name=self.source.name, version=self.source.version, state=self.state, reason=self.reason)
 
 
 class Observer(Protocol):
     """Who wants to know how long loading takes and what an execution answered: the metrics."""
 
     def loaded(self, name: str, seconds: float, *, ok: bool) -> None: ...
+
+    def compiled(self, name: str, used: bool) -> None: ...
 
     def executed(self, name: str, seconds: float, *, requests: int, rows: int) -> None: ...
 
@@ -109,6 +72,7 @@ class Repository:
         max_batch_size: rows up to which waiting requests are joined; 0 and 1 join nothing.
         batch_latency: seconds that a request may wait for others although a worker is free.
         drain_seconds: how long an unloaded model may take to finish what it has begun.
+        proving: who has compiled forms proven.
     """
 
     def __init__(
@@ -122,15 +86,15 @@ class Repository:
         open_model: loading.Load = loading.from_disk,
         discover: Callable[[], Iterable[loading.Source]] = tuple,
         observer: Observer | None = None,
+        proving: prover.Prover | None = None,
     ) -> None:
         self._engine = engine
-        self._queue_size = queue_size
+        self._policy = serving.Policy(queue_size, max_batch_size=max_batch_size, batch_latency=batch_latency)
         self._drain_seconds = drain_seconds
-        self._max_batch_size = max_batch_size
-        self._batch_latency = batch_latency
         self._open_model = open_model
         self._discover = discover
         self._observer = observer
+        self._prover = proving or prover.Prover()
         self._entries: dict[str, dict[str, _Entry]] = {}
         # The model that a name without a version means, once asked for; empty again when any model changes.
         self._default_served: dict[str, Served] = {}
@@ -148,12 +112,12 @@ class Repository:
         """Whether there is a model of that name."""
         return name in self._entries
 
-    def index(self, *, ready: bool = False) -> list[Status]:
+    def index(self, *, ready: bool = False) -> list[states.Status]:
         """Every version's state, or only the ready ones."""
         found = [entry.status for name in self.names for entry in self._sorted(name)]
-        return [status for status in found if status.state is State.READY or not ready]
+        return [status for status in found if status.state is states.State.READY or not ready]
 
-    def status(self, name: str, version: str = "") -> Status:
+    def status(self, name: str, version: str = "") -> states.Status:
         """The state of a version, of the default one when none is named. Raises SpecError when unknown."""
         return self._entry(name, version).status
 
@@ -168,7 +132,7 @@ class Repository:
             return self._draining
         for name in self.names:
             for entry in self._sorted(name):
-                if entry.wanted and entry.state is not State.READY:
+                if entry.wanted and entry.state is not states.State.READY:
                     return f"{entry.source.label} is {entry.state}: {entry.reason}"
         return ""
 
@@ -177,9 +141,9 @@ class Repository:
         status = self.status(name, version)
         if self._draining:
             return self._draining
-        return "" if status.state is State.READY else f"{status.state}: {status.reason}"
+        return "" if status.state is states.State.READY else f"{status.state}: {status.reason}"
 
-    def statistics(self, name: str = "", version: str = "") -> list[tuple[Status, statistics.Statistics]]:
+    def statistics(self, name: str = "", version: str = "") -> list[tuple[states.Status, statistics.Statistics]]:
         """The statistics of a version, of all of a name, or of all there are."""
         if version:
             entries = [self._entry(name, version)]
@@ -219,7 +183,7 @@ class Repository:
 
     def _sorted(self, name: str) -> list[_Entry]:
         versions = self._entries[name]
-        return [versions[version] for version in sorted(versions, key=_by_number)]
+        return [versions[version] for version in sorted(versions, key=states.by_number)]
 
     def _entry(self, name: str, version: str) -> _Entry:
         if name not in self._entries:
@@ -288,7 +252,7 @@ class Repository:
             source, begun = entry.source, time.monotonic()
             entry.wanted = True
             if entry.served is None:
-                entry.state, entry.reason = State.LOADING, "loading"
+                entry.state, entry.reason = states.State.LOADING, "loading"
             work = functools.partial(
                 loading.load, source, open_model=self._open_model, run_coroutine=self._engine.private.run
             )
@@ -302,15 +266,32 @@ class Repository:
             self._note(source, begun, ok=True)
             old, entry.served = entry.served, self._serve(entry, loaded)
             self._default_served.clear()
-            entry.state, entry.reason = State.READY, ""
+            entry.state, entry.reason = states.State.READY, ""
+            if loaded.acceleration.pending:
+                self._tasks.start(self._prove(entry, entry.served, loaded), name=f"prove {source.label}")
+            self._note_compiled(entry.served)
             if old is not None:
                 await self._retire(old, f"{source.label} was loaded again")
             return None
 
+    async def _prove(self, entry: _Entry, served: Served, loaded: loading.Loaded) -> None:
+        await self._prover.follow(served.source, served.acceleration, loader=self._engine.loader)
+        self._note_compiled(served)
+        async with entry.lock:
+            if served.acceleration.report.used and entry.served is served:
+                # A queue of its own: the compiled form may run on as many threads as there are.
+                entry.served = self._serve(entry, loaded)
+                self._default_served.clear()
+                await self._empty(served, f"{served.source.label} is compiled now")
+
+    def _note_compiled(self, served: Served) -> None:
+        if self._observer is not None:
+            self._observer.compiled(served.source.name, served.acceleration.report.used)
+
     def _load_failed(self, entry: _Entry, error: errors.MlshipError, begun: float) -> errors.MlshipError:
         self._note(entry.source, begun, ok=False)
         if entry.served is None:
-            entry.state, entry.reason = State.UNAVAILABLE, str(error)
+            entry.state, entry.reason = states.State.UNAVAILABLE, str(error)
         return error
 
     def _note(self, source: loading.Source, begun: float, *, ok: bool) -> None:
@@ -322,41 +303,13 @@ class Repository:
             LOG.info("model ready", extra=extra)
 
     def _serve(self, entry: _Entry, loaded: loading.Loaded) -> Served:
-        runner = worker.runner(
-            loaded.model,
-            workers=self._engine.workers,
-            private=self._engine.private,
-            loop=asyncio.get_running_loop(),
-        )
-        return Served(
-            source=entry.source,
-            model=loaded.model,
-            signature=loaded.model.signature,
-            platform=loaded.model.platform,
-            parameters=getattr(loaded.model, "parameters", {}),
-            example=loaded.example,
-            batcher=batcher.Batcher(
-                runner,
-                limits=self._limits(loaded.model, runner.slots),
-                label=f'model "{entry.source.name}"',
-                executed=functools.partial(self._executed, entry),
-            ),
-            statistics=entry.statistics,
-            acceleration=loaded.acceleration,
-            plain=binding.Plain.of(loaded.model.signature),
-            output_parameters={
-                spec.name: {"content_type": spec.content_type}
-                for spec in loaded.model.signature.outputs
-                if spec.content_type
-            },
-        )
-
-    def _limits(self, model: contract.Model, slots: int) -> batching.Limits:
-        # Coroutines run side by side already: what they wait for is not made faster by waiting together.
-        if self._max_batch_size < 2 or worker.is_coroutine(model) or not joining.joinable(model):
-            return batching.Limits(queue_size=self._queue_size, slots=slots)
-        return batching.Limits(
-            queue_size=self._queue_size, slots=slots, max_rows=self._max_batch_size, latency=self._batch_latency
+        return serving.serve(
+            entry.source,
+            loaded,
+            engine=self._engine,
+            policy=self._policy,
+            counts=entry.statistics,
+            executed=functools.partial(self._executed, entry),
         )
 
     def _executed(self, entry: _Entry, execution: batcher.Execution) -> None:
@@ -381,21 +334,27 @@ class Repository:
         served, entry.served = entry.served, None
         self._default_served.clear()
         if served is not None:
-            entry.state, entry.reason = State.UNLOADING, "finishing what it has begun"
+            entry.state, entry.reason = states.State.UNLOADING, "finishing what it has begun"
             await self._retire(served, f"{entry.source.label} is being unloaded")
-        entry.state, entry.reason = State.UNAVAILABLE, "unloaded"
+        entry.state, entry.reason = states.State.UNAVAILABLE, "unloaded"
 
     async def _retire(self, served: Served, why: str) -> None:
-        served.batcher.close(f"{why}.")
-        deadline = asyncio.get_running_loop().time() + self._drain_seconds
-        if not await served.batcher.drained(deadline):
-            served.batcher.abandon(f"{why} and its time to finish is over.")
-            LOG.warning("model did not finish in time", extra=logs.fields(model=served.source.name))
+        if not await self._empty(served, why):
             return  # Its code still runs: closing it under its feet could crash the process.
         try:
             await self._engine.loader.call(served.model.close)
         except Exception:
             LOG.exception("model failed to close", extra=logs.fields(model=served.source.name))
+
+    async def _empty(self, served: Served, why: str) -> bool:
+        """Let what is in its queue come to an end; whether it did in time."""
+        served.batcher.close(f"{why}.")
+        deadline = asyncio.get_running_loop().time() + self._drain_seconds
+        if await served.batcher.drained(deadline):
+            return True
+        served.batcher.abandon(f"{why} and its time to finish is over.")
+        LOG.warning("model did not finish in time", extra=logs.fields(model=served.source.name))
+        return False
 
     def drain(self, why: str) -> None:
         """The server is going away: not ready from now on; requests are still answered."""
@@ -414,11 +373,8 @@ class Repository:
                     if not entry.lock.locked():
                         group.create_task(self._unload_each([entry]))
         await self._tasks.close()
+        self._prover.close()
 
 
 def _log_failure(task: str, error: BaseException) -> None:
     LOG.error("task failed", exc_info=error, extra=logs.fields(task=task))
-
-
-def _by_number(version: str) -> tuple[int, str]:
-    return (int(version), version) if version.isdigit() else (0, version)

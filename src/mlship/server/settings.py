@@ -19,7 +19,8 @@ _MEBIBYTE = 1024 * 1024
 class Settings:
     """What to serve (a model, or a folder of models), where, and within which limits.
 
-    ``http_socket`` wins over ``host`` and ``port``; port 0 takes a free one, ``grpc_port`` None means no gRPC.
+    ``http_socket`` wins over ``host`` and ``port``; port 0 takes a free one, ``grpc_port`` None means no gRPC,
+    ``proof_cache`` None that a compiled form is proven anew at each start.
     """
 
     model_path: pathlib.Path | None = None
@@ -28,7 +29,8 @@ class Settings:
     model_format: str = ""
     model_options: Mapping[str, str] = dataclasses.field(default_factory=dict)
     model_repository: pathlib.Path | None = None
-    accelerate: verdict.Mode = verdict.Mode.OFF
+    accelerate: verdict.Mode = verdict.Mode.AUTO
+    proof_cache: pathlib.Path | None = None
     http_socket: pathlib.Path | None = None
     host: str = "127.0.0.1"
     port: int = 8080
@@ -63,6 +65,7 @@ class Settings:
             format=self.model_format,
             options=self.model_options,
             accelerate=self.accelerate,
+            proofs=self.proof_cache,
         )
 
 
@@ -95,7 +98,13 @@ def _parser() -> argparse.ArgumentParser:
         "--accelerate",
         type=mode,
         metavar="auto|exact|off",
-        help="compile the model where the compiled form is proven to answer alike: within 1e-6, or to the bit (off)",
+        help="compile the model where the compiled form is proven to answer alike: within 1e-6, or to the bit (auto)",
+    )
+    what.add_argument(
+        "--proof-cache",
+        type=pathlib.Path,
+        metavar="DIR",
+        help="where proofs of that are kept from one start to the next",
     )
     where = parser.add_argument_group("where")
     where.add_argument("--http-socket", type=pathlib.Path, help="Unix socket for REST, instead of host and port")

@@ -20,7 +20,10 @@ def listen(address: str) -> socket.socket:
     return server
 
 
-def answer(flags: argparse.Namespace) -> bytes:
+def answer(flags: argparse.Namespace, asked: bytes) -> bytes:
+    if flags.report_file and asked.startswith(b"GET /report "):
+        body = pathlib.Path(flags.report_file).read_bytes()
+        return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
     if flags.ready_file and not pathlib.Path(flags.ready_file).exists():
         body = b'{"error": "the model is being loaded"}'
         return b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
@@ -32,6 +35,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("address")
     parser.add_argument("--ready-file", default="")
+    parser.add_argument("--report-file", default="")
     parser.add_argument("--ignore-term", action="store_true")
     parser.add_argument("--grandchild", default="", help="start one that ignores SIGTERM and write its pid here")
     parser.add_argument("--say", default="")
@@ -53,8 +57,8 @@ def main() -> None:
     while True:
         connection, _ = server.accept()
         with connection, contextlib.suppress(OSError):
-            if connection.recv(4096):
-                connection.sendall(answer(flags))
+            if asked := connection.recv(4096):
+                connection.sendall(answer(flags, asked))
 
 
 main()

@@ -48,3 +48,11 @@ def test_what_is_not_said_stays_as_the_server_has_it(tmp_path: pathlib.Path, ser
     assert (chosen.max_batch_size, chosen.workers, chosen.accelerate) == (
         default.max_batch_size, default.workers, default.accelerate,
     )  # fmt: skip
+
+
+def test_proofs_are_kept_in_the_users_cache(
+    tmp_path: pathlib.Path, served: list[settings.Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    assert serve(tmp_path).exit_code == 0
+    assert served[0].proof_cache == tmp_path / "cache" / "mlship" / "proofs"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from mlship.api import service as services
@@ -175,3 +176,14 @@ def test_a_cause_prints_itself() -> None:
     cause = causes.Cause("gateway", "Down", "Envoy is gone.", "Start it.")
     assert str(cause) == "gateway: Down: Envoy is gone. Fix: Start it."
     assert str(actions.ForgetArtifact("https://u:p@h/m?sig=1")) == "forget https://(hidden)@h/m?(hidden)"
+
+
+def test_a_healthy_service_says_who_answers() -> None:
+    world, service = fake.Fake(), declare()
+    stored = live(world, service)
+    seen = world.seen(KEY)
+    for state, told in (("compiled", True), ("off", False)):
+        said = observed.Acceleration(observed.Answering(state), "auto", rows=9)
+        ready = tuple(dataclasses.replace(one, acceleration=said) for one in seen.replicas)
+        chain = causes.chain(service, dataclasses.replace(seen, replicas=ready), stored, world.time.now)
+        assert any(cause.subject == "compiled form" for cause in chain) is told

@@ -188,3 +188,12 @@ def test_times_are_rfc_3339_or_nothing() -> None:
 def test_the_command_that_explains_names_other_namespaces() -> None:
     assert status.why_command(service()) == "mlship why iris"
     assert status.why_command(service(namespace="team")) == "mlship why iris -n team"
+
+
+def test_compiling_is_told_beside_ready_and_is_no_part_of_it() -> None:
+    said = observed.Acceleration(observed.Answering.ORIGINAL, "auto", reason="it rained")
+    state = situation(dataclasses.replace(NEW, acceleration=said))
+    found = conditions(state)
+    assert (found["Ready"], found["Accelerated"]) == (("True", ""), ("False", "NotProven"))
+    assert status.build(state)["mlship"]["acceleration"]["reason"] == "it rained"
+    assert "Accelerated" not in conditions(situation(NEW))

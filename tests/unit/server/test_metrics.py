@@ -46,3 +46,10 @@ def test_the_trace_is_the_exemplar_of_the_openmetrics_form() -> None:
     body, content_type = filled().render("application/openmetrics-text; version=1.0.0")
     assert content_type.startswith("application/openmetrics-text")
     assert f'# {{trace_id="{TRACE}"}}' in body.decode()
+
+
+def test_who_answers_is_told() -> None:
+    kept = metrics.Metrics()
+    for used, said in ((False, "0.0"), (True, "1.0")):
+        kept.compiled("iris", used)
+        assert f'mlship_model_compiled{{model="iris"}} {said}' in kept.render("")[0].decode()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import pathlib
 import threading
 from collections.abc import Iterator
@@ -8,10 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sklearn import linear_model
 
 from mlship import errors
 from mlship.protocol import messages
-from mlship.server import loading, machinery, repository, worker
+from mlship.server import acceleration, loading, machinery, repository, states, worker
+from mlship.server.accelerate import verdict
 
 
 class Model:
@@ -73,7 +76,7 @@ async def until(condition: Any) -> None:
             await asyncio.sleep(0.001)
 
 
-def states(models: repository.Repository) -> list[tuple[str, str, str]]:
+def listed(models: repository.Repository) -> list[tuple[str, str, str]]:
     return [(status.name, status.version, status.state.value) for status in models.index()]
 
 
@@ -83,13 +86,13 @@ async def test_a_model_goes_from_unavailable_over_loading_to_ready(engine: machi
     models = make(engine, disk, "1")
     assert models.unready == 'model "iris" version 1 is UNAVAILABLE: not loaded yet'
     loading_it = asyncio.create_task(models.load_all())
-    await until(lambda: states(models) == [("iris", "1", "LOADING")])
+    await until(lambda: listed(models) == [("iris", "1", "LOADING")])
     with pytest.raises(errors.NotReady, match="LOADING") as caught:
         models.get("iris")
     assert caught.value.retry_after
     disk.hold.set()
     assert await loading_it == []
-    assert states(models) == [("iris", "1", "READY")]
+    assert listed(models) == [("iris", "1", "READY")]
     assert models.unready == models.model_unready("iris") == ""
     assert models.get("iris").platform == "test"
 
@@ -112,7 +115,7 @@ async def test_a_fault_of_the_loader_itself_leaves_nothing_loading(engine: machi
     models._open_model = None  # type: ignore[assignment]
     (failure,) = await models.load_all()
     assert isinstance(failure, errors.MlshipError)
-    assert models.status("iris").state is repository.State.UNAVAILABLE
+    assert models.status("iris").state is states.State.UNAVAILABLE
 
 
 async def test_the_highest_version_is_the_default(engine: machinery.Machinery) -> None:
@@ -144,11 +147,11 @@ async def test_an_unloaded_model_is_closed_and_the_server_stays_ready(engine: ma
     await models.load_all()
     await models.unload("iris")
     assert disk.made[0].closed == 1
-    assert states(models) == [("iris", "1", "UNAVAILABLE")]
+    assert listed(models) == [("iris", "1", "UNAVAILABLE")]
     assert models.status("iris").reason == "unloaded"
     assert models.unready == ""
     await models.load("iris")
-    assert states(models) == [("iris", "1", "READY")]
+    assert listed(models) == [("iris", "1", "READY")]
 
 
 async def test_unloading_finishes_what_is_under_way_and_lets_nobody_in(engine: machinery.Machinery) -> None:
@@ -161,7 +164,7 @@ async def test_unloading_finishes_what_is_under_way_and_lets_nobody_in(engine: m
     request = asyncio.create_task(served.batcher.submit(call, deadline=asyncio.get_running_loop().time() + 30))
     await until(lambda: served.batcher.running)
     unloading = asyncio.create_task(models.unload("iris"))
-    await until(lambda: states(models) == [("iris", "1", "UNLOADING")])
+    await until(lambda: listed(models) == [("iris", "1", "UNLOADING")])
     with pytest.raises(errors.NotReady):
         models.get("iris")
     assert disk.made[0].closed == 0
@@ -203,7 +206,7 @@ async def test_loading_again_serves_the_old_until_the_new_is_ready(engine: machi
     with pytest.raises(errors.ModelError):
         await models.load("iris")
     assert models.get("iris").model is disk.made[1]
-    assert states(models) == [("iris", "1", "READY")]
+    assert listed(models) == [("iris", "1", "READY")]
 
 
 async def test_a_caller_who_leaves_does_not_leave_a_model_half_way(engine: machinery.Machinery) -> None:
@@ -211,11 +214,11 @@ async def test_a_caller_who_leaves_does_not_leave_a_model_half_way(engine: machi
     disk.hold = threading.Event()
     models = make(engine, disk, "1")
     caller = asyncio.create_task(models.load("iris"))
-    await until(lambda: states(models) == [("iris", "1", "LOADING")])
+    await until(lambda: listed(models) == [("iris", "1", "LOADING")])
     caller.cancel()
     await asyncio.gather(caller, return_exceptions=True)
     disk.hold.set()
-    await until(lambda: states(models) == [("iris", "1", "READY")])
+    await until(lambda: listed(models) == [("iris", "1", "READY")])
 
 
 async def test_load_finds_what_has_come_to_the_folder_since(engine: machinery.Machinery) -> None:
@@ -250,6 +253,8 @@ async def test_load_times_are_observed(engine: machinery.Machinery) -> None:
         def loaded(self, name: str, seconds: float, *, ok: bool) -> None:
             seen.append((name, ok))
 
+        def compiled(self, name: str, used: bool) -> None: ...
+
         def executed(self, name: str, seconds: float, *, requests: int, rows: int) -> None: ...
 
     disk = Disk()
@@ -259,3 +264,66 @@ async def test_load_times_are_observed(engine: machinery.Machinery) -> None:
     with pytest.raises(errors.ModelError):
         await models.load("iris")
     assert seen == [("iris", True), ("iris", False)]
+
+
+class Proven:
+    """A prover that puts a compiled form in place when it is told to."""
+
+    def __init__(self, *, used: bool = True) -> None:
+        self.go = asyncio.Event()
+        self.used = used
+
+    async def follow(self, source: loading.Source, state: acceleration.Acceleration, *, loader: worker.Workers) -> None:
+        await self.go.wait()
+        state.report = dataclasses.replace(state.report, used=self.used, pending=False)
+
+    def close(self) -> None: ...
+
+
+class Scaled(Model):
+    """What can be compiled, as far as a look tells."""
+
+    signature = messages.Signature(inputs=(messages.TensorSpec("x", "FP64", (-1, 10)),), default_outputs=("y",))
+    fitted = linear_model.Ridge()
+
+
+@pytest.mark.parametrize("used", [True, False])
+async def test_a_compiled_form_gets_a_queue_of_its_own_and_nobody_notices(
+    engine: machinery.Machinery, tmp_path: pathlib.Path, used: bool
+) -> None:
+    model, seen, proving = Scaled(), [], Proven(used=used)
+
+    class Observer:
+        def loaded(self, name: str, seconds: float, *, ok: bool) -> None: ...
+
+        def compiled(self, name: str, used: bool) -> None:
+            seen.append(used)
+
+        def executed(self, name: str, seconds: float, *, requests: int, rows: int) -> None: ...
+
+    models = repository.Repository(
+        engine,
+        open_model=lambda source: model,
+        queue_size=10,
+        drain_seconds=30.0,
+        observer=Observer(),
+        proving=proving,  # type: ignore[arg-type]
+    )
+    (tmp_path / "model").write_text("x")
+    models.register(loading.Source(name="iris", version="1", path=tmp_path / "model", accelerate=verdict.Mode.AUTO))
+    await models.load_all()
+    before = models.get("iris")
+    assert before.acceleration.pending
+    model.block = threading.Event()
+    call = worker.Call(inputs={"x": np.zeros((1, 10))})
+    answer = asyncio.ensure_future(before.batcher.submit(call, deadline=asyncio.get_running_loop().time() + 30))
+    await until(lambda: before.batcher.running)
+    proving.go.set()
+    await until(lambda: seen == [False, used])
+    await until(lambda: (models.get("iris") is not before) is used)
+    assert models.unready == ""
+    model.block.set()
+    assert (await answer).result.error is None
+    assert model.closed == 0
+    await models.close()
+    assert model.closed == 1

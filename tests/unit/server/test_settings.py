@@ -53,10 +53,10 @@ def test_wrong_flags_are_said(flags: str, said: str) -> None:
         settings.parse(flags.split())
 
 
-def test_accelerate_is_off_unless_asked_for() -> None:
-    assert settings.parse(["--model-path", "m"]).accelerate == "off"
-    source = settings.parse(["--model-path", "m", "--accelerate", "exact"]).source
+def test_models_are_compiled_unless_that_is_switched_off() -> None:
+    assert settings.parse(["--model-path", "m"]).accelerate == "auto"
+    source = settings.parse(["--model-path", "m", "--accelerate", "exact", "--proof-cache", "d"]).source
     assert source is not None
-    assert source.accelerate == "exact"
+    assert (source.accelerate, source.proofs) == ("exact", pathlib.Path("d"))
     with pytest.raises(errors.SpecError, match=r"--accelerate expected auto, exact, off, got 'fast'"):
         settings.parse(["--model-path", "m", "--accelerate", "fast"])

@@ -135,7 +135,12 @@ class LocalBackend:
         spec = action.spec
         short = hashlib.sha256(_key(action.id).encode()).hexdigest()[:16]
         http, grpc = (str(self._place.sockets / f"{short}.{kind}") for kind in "hg")
-        provided = {"MLSHIP_HTTP_SOCKET": http, "MLSHIP_GRPC_SOCKET": grpc, "MLSHIP_MODEL_PATH": action.model_path}
+        provided = {
+            "MLSHIP_HTTP_SOCKET": http,
+            "MLSHIP_GRPC_SOCKET": grpc,
+            "MLSHIP_MODEL_PATH": action.model_path,
+            "MLSHIP_PROOFS": str(self._place.proofs),
+        }
         values = (action.id.service.namespace, action.id.service.name, action.id.revision, str(action.id.ordinal))
         return jobs.Job(
             spec=spec,
@@ -203,6 +208,7 @@ def _fact(replica: observed.ReplicaId, sight: supervisor.Sight) -> observed.Repl
         last_exit=found.last_exit,
         restart_at=found.deadline if waits else None,
         message=found.message,
+        acceleration=sight.acceleration if found.ready else None,
     )
 
 

@@ -27,6 +27,20 @@ class Answer:
     message: str = ""
 
 
+async def fetch(address: str, probe: actions.Probe) -> bytes:
+    """What the process at ``address`` gives for ``probe.report``; empty unless it answers 200. Never raises."""
+    try:
+        async with asyncio.timeout(probe.timeout):
+            reader, writer = await _connect(address)
+            try:
+                status, headers = await _head(reader, writer, probe.report)
+                return await _body(reader, headers) if status == "200" else b""
+            finally:
+                writer.transport.abort()
+    except (TimeoutError, OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, ValueError):
+        return b""
+
+
 async def ask(address: str, probe: actions.Probe) -> Answer:
     """Ask the process at ``address`` (``unix:/path`` or ``host:port``). Never raises; ends within ``probe.timeout``."""
     try:
@@ -51,14 +65,20 @@ async def _connect(address: str) -> tuple[asyncio.StreamReader, asyncio.StreamWr
     return await asyncio.open_connection(host, int(port), limit=_LARGEST_ANSWER)
 
 
-async def _get(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, path: str) -> Answer:
+async def _head(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, path: str) -> tuple[str, list[str]]:
+    """The status code and the lines behind it; what is no HTTP has the whole line for a status."""
     writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode("ascii"))
     head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
     status_line, *lines = head.split("\r\n")
     version, _, rest = status_line.partition(" ")
-    status = rest[:3]
-    if not version.startswith("HTTP/1.") or not status.isdigit():
-        return Answer(False, f"answers, but not with HTTP: {status_line[:80]!r}")
+    spoken = version.startswith("HTTP/1.") and rest[:3].isdigit()
+    return (rest[:3] if spoken else status_line), lines
+
+
+async def _get(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, path: str) -> Answer:
+    status, lines = await _head(reader, writer, path)
+    if not status.isdigit():
+        return Answer(False, f"answers, but not with HTTP: {status[:80]!r}")
     if status.startswith("2"):
         return Answer(True)
     return Answer(False, _message(int(status), await _body(reader, lines)))

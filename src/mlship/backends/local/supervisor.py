@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping
 
 from mlship import aio, errors, home
 from mlship.backends.local import adoption, events, folders, jobs, logfiles, process, records, unit
+from mlship.plan import observed
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +34,7 @@ class Sight:
     job: jobs.Job
     process: process.Process
     address: str
+    acceleration: observed.Acceleration | None = None
 
 
 def steady_clock() -> Callable[[], float]:
@@ -123,7 +125,7 @@ class Supervisor:
     def observe(self, key: str) -> Sight | None:
         """What is under ``key`` now, from memory."""
         held = self._units.get(key)
-        return None if held is None else Sight(key, held.job, held.process, held.address)
+        return None if held is None else Sight(key, held.job, held.process, held.address, held.acceleration)
 
     @property
     def keys(self) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ import pathlib
 from collections.abc import Callable, Mapping
 
 from mlship import aio, errors
-from mlship.backends.local import events, exits, expand, jobs, lastline, launch, pids, probes, process, records
+from mlship.backends.local import events, exits, expand, jobs, lastline, launch, pids, probes, process, records, reports
 from mlship.plan import observed
 
 log = logging.getLogger(__name__)
@@ -51,6 +51,7 @@ class Unit:
         self._timer: asyncio.TimerHandle | None = None
         self._exit_watch: exits.ExitWatch | None = None
         self._prober: asyncio.Task[None] | None = None
+        self.acceleration: observed.Acceleration | None = None
 
     @property
     def job(self) -> jobs.Job:
@@ -132,6 +133,7 @@ class Unit:
         self._world.forget(self.record.key)
 
     async def _spawn(self) -> None:
+        self.acceleration = None
         self.record = dataclasses.replace(
             self.record,
             restarts=self.process.restarts,
@@ -217,11 +219,22 @@ class Unit:
             answer = await probes.ask(self.address, self.job.spec.probe)
             self.deliver(events.Ready() if answer.ready else events.NotReady(answer.message))
             if self.process.ready:
+                await self._read_report()
                 wait = probes.FIRST_WAIT
                 await asyncio.sleep(self.job.spec.probe.period if answer.ready else probes.LONGEST_WAIT_AT_START)
             else:
                 await asyncio.sleep(wait)
                 wait = min(wait * 1.3, probes.LONGEST_WAIT_AT_START)
+
+    async def _read_report(self) -> None:
+        """Ask how far the program is with compiling its model, until that is settled."""
+        probe, known = self.job.spec.probe, self.acceleration
+        if not probe.report or (known is not None and known.state is not observed.Answering.PROVING):
+            return
+        found = reports.read(await probes.fetch(self.address, probe))
+        if found is not None and found != known:
+            self.acceleration = found
+            self._world.changed(self.record.key)
 
 
 def _policy(job: jobs.Job) -> process.Policy:

@@ -1,14 +1,13 @@
-"""Compile, prove, measure: a loaded model in, the same model or its compiled stand-in out, and a report either way.
+"""Compile, prove, measure: a loaded model in, its compiled form or none out, and a report either way.
 
-Called by ``loading`` between the warm-up and readiness, on the loader's thread. It never fails a load: whatever goes
-wrong, in a converter or in a package, the original serves and the report says why. Time is bounded: proof rows are
+Called by ``proving``, in a process of its own, and by ``recalled`` where a proof was kept. It never fails: whatever
+goes wrong, in a converter or in a package, the report says why the original serves. Time is bounded: proof rows are
 asked in pieces until the budget is over, and fewer than ``ENOUGH`` rows prove nothing.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import statistics
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -19,65 +18,113 @@ from mlship import errors
 from mlship.protocol import messages
 from mlship.server import example, logs, worker
 from mlship.server import model as contract
-from mlship.server.accelerate import compiled, convert, kernel, proof, verdict
+from mlship.server.accelerate import convert, kernel, measure, proof, verdict
 
-Clock = Callable[[], float]
-
-PROOF_SECONDS = 1.5
-MEASURE_SECONDS = 0.25
+PROOF_SECONDS = 10.0
+MEASURE_SECONDS = 1.0
 ENOUGH = 512
 _PIECE = 256
 # Libraries take other ways for one row and for a few than for many; enough rows come first, should those be slow.
 _FIRST_PIECES = (_PIECE,) * 2 + (2, 3, 7, 16) + (1,) * 16
 
 
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class Attempt:
+    """``fast``: the compiled form, None when the original shall serve; ``report`` says why. ``settled``: another try
+    with the same model and libraries would end alike, so that it is worth keeping."""
+
+    fast: kernel.Kernel | None
+    report: verdict.Report
+    settled: bool = True
+
+
 def run(
-    original: contract.Model, *, mode: verdict.Mode, row: example.Example | None, clock: Clock
-) -> tuple[contract.Model, verdict.Report]:
-    """The model to serve and what came of compiling it.
+    original: contract.Model,
+    *,
+    mode: verdict.Mode,
+    row: example.Example | None,
+    clocks: measure.Clocks,
+    samples: Callable[[int], messages.Array] | None = None,
+) -> Attempt:
+    """Compile ``original`` and prove it.
 
     Args:
         row: the model's example row; proof rows are made around it.
-        clock: seconds, of any beginning.
+        clocks: budgets are in seconds of computing, so that a busy machine does not cut a proof short.
+        samples: rows of real data, if there are any, for the number of features that the model turns out to take.
     """
-    begun = clock()
-    if mode is verdict.Mode.OFF:
-        return original, verdict.Report(mode, reason="it was not asked for")
+    begun = clocks.computing()
     try:
         # What a library warns of while it is looked at is no news to who serves the model.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            fast, report = _tried(original, mode, row, clock)
+            found = _tried(original, mode, row, clocks, samples)
     except kernel.Unsupported as error:
-        fast, report = None, verdict.Report(mode, reason=str(error))
+        found = Attempt(None, verdict.Report(mode, reason=str(error)))
     except Exception as error:  # noqa: BLE001 - a converter's fault must not cost a model its load
-        said = logs.one_line(f"{type(error).__name__}: {error}", limit=300)
-        fast, report = None, verdict.Report(mode, reason=f"the conversion failed: {said}")
-    report = dataclasses.replace(report, seconds=clock() - begun)
-    return (original if fast is None else compiled.Compiled(original, fast, report)), report
+        found = Attempt(None, verdict.Report(mode, reason=_failed(error)), settled=False)
+    return dataclasses.replace(found, report=dataclasses.replace(found.report, seconds=clocks.computing() - begun))
+
+
+def _failed(error: Exception) -> str:
+    return f"the conversion failed: {logs.one_line(f'{type(error).__name__}: {error}', limit=300)}"
+
+
+def check(original: contract.Model) -> None:
+    """Raise ``kernel.Unsupported`` when a look at the model says that it cannot be compiled. Costs nothing."""
+    _matrix(original)
+    convert.known(getattr(original, "fitted", None))
+
+
+def recalled(
+    original: contract.Model, *, report: verdict.Report, form: kernel.Form, row: example.Example | None
+) -> kernel.Kernel:
+    """The compiled form of a model whose proof was kept. It must still give the original's answer to one row.
+
+    Raises:
+        ValueError: it does not, or names outputs that the model does not have.
+        Exception: whatever a converter or a library raises at a form that it did not make.
+    """
+    spec = _matrix(original)
+    fast = convert.kernel_of(getattr(original, "fitted", None), form)
+    if not set(original.signature.default_outputs) <= set(report.outputs) <= set(fast.finish):
+        raise ValueError("it is of other outputs")
+    if row is not None and spec.name in row.inputs and fast.guard(row.inputs[spec.name]):
+        asked = original.infer(row.inputs, outputs=report.outputs, parameters={})
+        for name, answer in fast.answer(row.inputs[spec.name], report.outputs).items():
+            if why := verdict.refusal(report.mode, verdict.compare(asked[name], answer)):
+                raise ValueError(f"the output {name} {why} on the example row")
+    return fast
 
 
 def _tried(
-    original: contract.Model, mode: verdict.Mode, row: example.Example | None, clock: Clock
-) -> tuple[kernel.Kernel | None, verdict.Report]:
+    original: contract.Model,
+    mode: verdict.Mode,
+    row: example.Example | None,
+    clocks: measure.Clocks,
+    samples: Callable[[int], messages.Array] | None,
+) -> Attempt:
     spec = _matrix(original)
     fast = convert.kernel_of(getattr(original, "fitted", None))
     if spec.shape[1] not in (-1, fast.features):
         raise kernel.Unsupported(f"it takes {fast.features} features and its signature says {spec.shape[1]}")
     center = np.zeros(fast.features)
+    known = [np.empty((0, fast.features)) if samples is None else samples(fast.features)]
     if row is not None and spec.name in row.inputs and row.inputs[spec.name].shape[1:] == center.shape:
-        center = row.inputs[spec.name][0].astype(np.float64)
-    rows = _rows(fast, spec, center)
-    found = _Proof(original, fast, spec, mode).run(rows, clock)
+        own = row.inputs[spec.name].astype(np.float64)
+        center = own[0]
+        known += [own] if row.genuine else []
+    rows = _rows(fast, spec, center, np.concatenate(known))
+    found = _Proof(original, fast, spec, mode).run(rows, clocks.computing)
     report = verdict.Report(mode, converter=fast.converter, rows=found.rows, difference=found.difference)
     if reason := found.refusal(original.signature.default_outputs):
-        return None, dataclasses.replace(report, reason=reason)
-    gains = _gains(original, fast, spec, rows, clock)
+        return Attempt(None, dataclasses.replace(report, reason=reason), settled=found.rows >= ENOUGH)
+    gains = _gains(original, fast, spec, rows, clocks)
     limit = verdict.worthwhile(gains)
     report = dataclasses.replace(report, outputs=found.proven, gains=gains, max_rows=limit)
     if not limit:
-        return None, dataclasses.replace(report, outputs=(), reason="it is not faster than the original")
-    return fast, dataclasses.replace(report, used=True)
+        return Attempt(None, dataclasses.replace(report, outputs=(), reason="it is not faster than the original"))
+    return Attempt(fast, dataclasses.replace(report, used=True))
 
 
 def _matrix(original: contract.Model) -> messages.TensorSpec:
@@ -90,10 +137,13 @@ def _matrix(original: contract.Model) -> messages.TensorSpec:
     return inputs[0]
 
 
-def _rows(fast: kernel.Kernel, spec: messages.TensorSpec, center: messages.Array) -> messages.Array:
+def _rows(
+    fast: kernel.Kernel, spec: messages.TensorSpec, center: messages.Array, samples: messages.Array
+) -> messages.Array:
     """Proof rows in the input's datatype; those that the guard holds back go to the original anyway."""
     with np.errstate(all="ignore"):
-        made = proof.rows(center, fast.thresholds, missing=fast.missing).astype(messages.NUMPY_OF[spec.datatype])
+        made = proof.rows(center, fast.thresholds, missing=fast.missing, samples=samples)
+        made = made.astype(messages.NUMPY_OF[spec.datatype])
         return made[[fast.guard(made[number : number + 1]) for number in range(len(made))]]
 
 
@@ -114,7 +164,7 @@ class _Proof:
             self._why = dict.fromkeys(fast.approximate, "cannot be proven to the bit: its exponential is another")
         self.rows = 0
 
-    def run(self, rows: messages.Array, clock: Clock) -> _Proof:
+    def run(self, rows: messages.Array, clock: measure.Clock) -> _Proof:
         deadline = clock() + PROOF_SECONDS
         at, sizes = 0, list(_FIRST_PIECES)
         while at < len(rows) and self.proven and clock() < deadline:
@@ -166,34 +216,18 @@ def _gains(
     fast: kernel.Kernel,
     spec: messages.TensorSpec,
     known: messages.Array,
-    clock: Clock,
+    clocks: measure.Clocks,
 ) -> dict[int, float]:
-    """Original's time over the compiled one's for the default outputs, by number of rows; none where time ran out."""
+    """How much faster the compiled form gives the default outputs, by number of rows; none where time ran out."""
     names = original.signature.default_outputs
-    deadline = clock() + MEASURE_SECONDS
-    found: dict[int, float] = {}
-    for size in verdict.SIZES:
+
+    def both(size: int) -> measure.Pair | None:
         rows = known[np.arange(size) % len(known)]
-        if clock() >= deadline or not fast.guard(rows):
-            break
+        if not fast.guard(rows):
+            return None
+        return (
+            lambda: original.infer({spec.name: rows}, outputs=names, parameters={}),
+            lambda: fast.guard(rows) and fast.answer(rows, names),
+        )
 
-        def slow(rows: messages.Array = rows) -> Any:
-            return original.infer({spec.name: rows}, outputs=names, parameters={})
-
-        def quick(rows: messages.Array = rows) -> Any:
-            return fast.guard(rows) and fast.answer(rows, names)
-
-        share = (deadline - clock()) / 3
-        found[size] = _median(slow, clock, share) / max(_median(quick, clock, share), 1e-9)
-    return found
-
-
-def _median(work: Callable[[], Any], clock: Clock, seconds: float) -> float:
-    """The median time of a call, of three at least and of as many as go into ``seconds``, at most thirty."""
-    end = clock() + seconds
-    taken: list[float] = []
-    while len(taken) < 3 or (len(taken) < 30 and clock() < end):
-        begun = clock()
-        work()
-        taken.append(clock() - begun)
-    return statistics.median(taken)
+    return measure.gains(both, verdict.SIZES, clocks=clocks, seconds=MEASURE_SECONDS)

@@ -8,15 +8,20 @@ that was trained without any takes it for zero. Sources: the libraries' own mode
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+import math
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import orjson
 
 from mlship.protocol import messages
 from mlship.server.accelerate import kernel, trees
 
+# LightGBM's kZeroThreshold.
+_ZERO = float(np.float32(1e-35))
 _BINARY = "binary"
 _MULTI = "multi"
 _PLAIN = "plain"
@@ -61,8 +66,27 @@ def _approximate(kind: str, classes: messages.Array | None) -> frozenset[str]:
 
 
 def _exponential(values: messages.Array) -> messages.Array:
-    """Rounded from double precision, since NumPy's own in single precision is not as close as the C library's."""
-    return np.exp(values.astype(np.float64, copy=False)).astype(values.dtype, copy=False)
+    """In double precision the C library's, as the original's is: NumPy's differs in the last bit, and the probability
+    of the other class, one less this, by more than that of its size. Rounded from it in single precision, since
+    NumPy's own there is not as close as the C library's."""
+    if values.dtype == np.float64:
+        try:
+            return np.array([math.exp(value) for value in values.ravel().tolist()]).reshape(values.shape)
+        except OverflowError:
+            return np.exp(values)
+    return np.exp(values.astype(np.float64)).astype(values.dtype)
+
+
+@functools.cache
+def _cut(kind: str) -> Any:
+    """The least score, of the datatype ``kind``, whose sigmoid is above a half: not the least above zero, since the
+    sigmoid of very small numbers is rounded to a half."""
+    of = np.dtype(kind).type
+    low, high = of(0), of(1)
+    while low < (middle := of((low + high) / 2)) < high:
+        above = _sigmoid(np.array([middle]))[0] > of(0.5)
+        low, high = (low, middle) if above else (middle, high)
+    return high
 
 
 def _finish(kind: str, *, classes: messages.Array | None, margin: bool) -> dict[str, kernel.Step]:
@@ -85,16 +109,45 @@ def _finish(kind: str, *, classes: messages.Array | None, margin: bool) -> dict[
             return np.stack([second.dtype.type(1) - second, second], axis=1)
 
         return {
-            "predict": lambda scores: named((value[_BINARY](scores) > 0.5).astype(np.int64)),
+            "predict": lambda scores: named(scores.ravel() >= _cut(scores.dtype.str)),
             "predict_proba": both,
         }
-    return {"predict": lambda scores: named(np.argmax(_softmax(scores), axis=1)), "predict_proba": _softmax}
+    return {"predict": lambda scores: named(_softmax(scores).argmax(axis=1)), "predict_proba": _softmax}
 
 
-def xgboost(fitted: Any) -> kernel.Kernel:
+def xgboost(fitted: Any, kept: kernel.Form | None = None) -> kernel.Kernel:
     """A Booster, or a classifier or regressor that wraps one."""
     wrapper = hasattr(fitted, "get_booster")
     booster = fitted.get_booster() if wrapper else fitted
+    trained = trees.compiled(functools.partial(_xgboost_plan, booster, wrapper), kept)
+    return _kernel(fitted, trained, wrapper=wrapper, dtype=np.float32, guard=kernel.finite_or_missing)
+
+
+def _kernel(
+    fitted: Any,
+    trained: trees.Compiled,
+    *,
+    wrapper: bool,
+    dtype: npt.DTypeLike,
+    guard: Callable[[messages.Array], bool],
+) -> kernel.Kernel:
+    notes, run = trained.form.notes, trained.run
+    kind = str(notes["kind"])
+    classes = np.asarray(fitted.classes_) if wrapper and hasattr(fitted, "classes_") else None
+    return kernel.Kernel(
+        converter=trees.CONVERTER,
+        features=int(notes["features"]),
+        scores=lambda matrix: run(matrix.astype(dtype, copy=False)),
+        finish=_finish(kind, classes=classes, margin=not wrapper),
+        guard=guard,
+        thresholds=trained.thresholds,
+        missing=True,
+        approximate=_approximate(kind, classes),
+        form=trained.form,
+    )
+
+
+def _xgboost_plan(booster: Any, wrapper: bool) -> trees.Plan:
     if wrapper and getattr(booster, "best_iteration", None) is not None and "best_iteration" in booster.attributes():
         booster = booster[: booster.best_iteration + 1]
     learner = orjson.loads(booster.save_raw("json"))["learner"]
@@ -110,18 +163,7 @@ def xgboost(fitted: Any) -> kernel.Kernel:
     parts += [_of_xgboost(tree, int(to)) for tree, to in zip(model["trees"], model["tree_info"], strict=True)]
     features = int(parameters["num_feature"])
     ensemble = trees.Ensemble(parts, targets=targets, features=features, dtype=np.float32, less=True)
-    classes = np.asarray(fitted.classes_) if wrapper and hasattr(fitted, "classes_") else None
-    run = trees.compiled(ensemble)
-    return kernel.Kernel(
-        converter=trees.CONVERTER,
-        features=features,
-        scores=lambda matrix: run(matrix.astype(np.float32, copy=False)),
-        finish=_finish(kind, classes=classes, margin=not wrapper),
-        guard=kernel.finite_or_missing,
-        thresholds=trees.thresholds(ensemble),
-        missing=True,
-        approximate=_approximate(kind, classes),
-    )
+    return trees.Plan(ensemble, {"kind": kind, "features": features})
 
 
 def _base_scores(text: str, kind: str, targets: int) -> messages.Array:
@@ -149,10 +191,15 @@ def _of_xgboost(tree: Mapping[str, Any], target: int) -> trees.Tree:
     )
 
 
-def lightgbm(fitted: Any) -> kernel.Kernel:
+def lightgbm(fitted: Any, kept: kernel.Form | None = None) -> kernel.Kernel:
     """A Booster, or a classifier or regressor that wraps one."""
     wrapper = hasattr(fitted, "booster_")
     booster = fitted.booster_ if wrapper else fitted
+    trained = trees.compiled(functools.partial(_lightgbm_plan, booster), kept)
+    return _kernel(fitted, trained, wrapper=wrapper, dtype=np.float64, guard=kernel.anything)
+
+
+def _lightgbm_plan(booster: Any) -> trees.Plan:
     dumped = booster.dump_model()
     words = str(dumped.get("objective", "")).split()
     if not words or words[0] not in _LIGHTGBM or dumped.get("average_output") or set(words[1:]) & {"sqrt"}:
@@ -163,18 +210,14 @@ def lightgbm(fitted: Any) -> kernel.Kernel:
     parts = [_of_lightgbm(tree, number % targets) for number, tree in enumerate(dumped["tree_info"])]
     features = int(dumped["max_feature_idx"]) + 1
     ensemble = trees.Ensemble(parts, targets=targets, features=features)
-    classes = np.asarray(fitted.classes_) if wrapper and hasattr(fitted, "classes_") else None
-    run = trees.compiled(ensemble)
-    return kernel.Kernel(
-        converter=trees.CONVERTER,
-        features=features,
-        scores=lambda matrix: run(matrix.astype(np.float64, copy=False)),
-        finish=_finish(_LIGHTGBM[words[0]], classes=classes, margin=not wrapper),
-        guard=kernel.anything,
-        thresholds=trees.thresholds(ensemble),
-        missing=True,
-        approximate=_approximate(_LIGHTGBM[words[0]], classes),
-    )
+    return trees.Plan(ensemble, {"kind": _LIGHTGBM[words[0]], "features": features})
+
+
+def _past_zero(threshold: float) -> float:
+    """LightGBM takes numbers of no more than ``_ZERO`` in size for zero: all of them lie on one side of a threshold."""
+    if -_ZERO <= threshold < 0:
+        return float(np.nextafter(-_ZERO, -np.inf))
+    return _ZERO if 0 <= threshold < _ZERO else threshold
 
 
 def _of_lightgbm(tree: Mapping[str, Any], target: int) -> trees.Tree:
@@ -193,6 +236,6 @@ def _of_lightgbm(tree: Mapping[str, Any], target: int) -> trees.Tree:
         at = len(waiting)
         waiting += [node["left_child"], node["right_child"]]
         missing_left = node["default_left"] if node["missing_type"] == "NaN" else node["threshold"] >= 0
-        rows.append((node["split_feature"], node["threshold"], at, at + 1, 0.0, missing_left))
+        rows.append((node["split_feature"], _past_zero(node["threshold"]), at, at + 1, 0.0, missing_left))
     feature, threshold, left, right, value, missing = (np.array(column) for column in zip(*rows, strict=True))
     return trees.Tree(feature, threshold, left, right, value, target, missing)

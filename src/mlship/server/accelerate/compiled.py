@@ -1,7 +1,8 @@
 """A model of the adapter contract that answers by the compiled form what was proven, and by the original all else.
 
-Else is: outputs that were not proven, request parameters, several inputs where one matrix was proven, numbers that the
-guard holds back, batches larger than those for which compiled was faster. Nobody can tell from the answer.
+Else is: everything until there is a proof, outputs that were not proven, request parameters, several inputs where one
+matrix was proven, numbers that the guard holds back, batches larger than those for which compiled was faster. Nobody
+can tell from the answer. The compiled form may come while requests are answered: one assignment puts it in place.
 """
 
 from __future__ import annotations
@@ -13,23 +14,35 @@ from mlship.protocol import messages
 from mlship.server import model as contract
 from mlship.server.accelerate import kernel, verdict
 
+_MANY = 1024
+
 
 class Compiled:
-    """The original and its compiled form; everything but the work itself is the original's."""
+    """The original and, from ``use`` on, its compiled form; everything but the work itself is the original's."""
 
-    def __init__(self, original: contract.Model, fast: kernel.Kernel, report: verdict.Report) -> None:
-        self._original = original
-        self._kernel = fast
-        self._proven = frozenset(report.outputs)
-        self._max_rows = math.inf if report.max_rows < 0 else report.max_rows
+    def __init__(self, original: contract.Model) -> None:
+        self.original = original
         self._signature = original.signature
         spec = self._signature.inputs[0]
         self._input = spec.name
         self._dtype = messages.NUMPY_OF[spec.datatype]
         self._default = self._signature.default_outputs
-        self.concurrent = getattr(original, "concurrent", 1)
-        self.quick = True
+        # Read once by every call: the kernel, the most rows, the width, the outputs proven (with the default ones).
+        self._fast: tuple[kernel.Kernel, float, int, frozenset[str]] | None = None
+        self._concurrent = getattr(original, "concurrent", 1)
+        self.quick = getattr(original, "quick", False)
+        self.joins = getattr(original, "joins", True)
         self.parameters: Mapping[str, type] | None = getattr(original, "parameters", {})
+
+    def use(self, fast: kernel.Kernel, report: verdict.Report) -> None:
+        """Answer by ``fast`` what ``report`` has proven, from the next call on. May be called on any thread."""
+        rows = math.inf if report.max_rows < 0 else report.max_rows
+        self._fast = (fast, rows, fast.features, frozenset(report.outputs))
+
+    @property
+    def concurrent(self) -> int:
+        """As many as there are, once compiled: kernels only read, and so do the predictions of what can be compiled."""
+        return self._concurrent if self._fast is None else _MANY
 
     @property
     def signature(self) -> messages.Signature:
@@ -37,11 +50,11 @@ class Compiled:
 
     @property
     def platform(self) -> str:
-        return self._original.platform
+        return self.original.platform
 
     def example(self) -> Mapping[str, messages.Array]:
         """The original's row, if it names one."""
-        own = getattr(self._original, "example", None)
+        own = getattr(self.original, "example", None)
         row: Mapping[str, messages.Array] = {} if own is None else own()
         return row
 
@@ -53,27 +66,24 @@ class Compiled:
         parameters: Mapping[str, messages.Scalar],
     ) -> Mapping[str, messages.Array]:
         """See ``model.Model.infer``."""
-        names = outputs or self._default
+        fast = self._fast
         matrix = inputs.get(self._input)
-        if (
-            matrix is None
-            or len(inputs) != 1
-            or parameters
-            or not self._proven.issuperset(names)
-            or not self._takes(matrix)
-        ):
-            return self._original.infer(inputs, outputs=outputs, parameters=parameters)
-        return self._kernel.answer(matrix, names)
+        if fast is None or matrix is None or parameters or len(inputs) != 1 or not self._takes(matrix, fast, outputs):
+            return self.original.infer(inputs, outputs=outputs, parameters=parameters)
+        return fast[0].answer(matrix, outputs or self._default)
 
-    def _takes(self, matrix: messages.Array) -> bool:
-        return (
-            matrix.ndim == 2
-            and 0 < matrix.shape[0] <= self._max_rows
-            and matrix.shape[1] == self._kernel.features
-            and matrix.dtype == self._dtype
-            and self._kernel.guard(matrix)
-        )
+    def _takes(
+        self,
+        matrix: messages.Array,
+        fast: tuple[kernel.Kernel, float, int, frozenset[str]],
+        outputs: Sequence[str],
+    ) -> bool:
+        one, most, width, proven = fast
+        if matrix.ndim != 2 or matrix.dtype != self._dtype or not proven.issuperset(outputs):
+            return False
+        rows, columns = matrix.shape
+        return columns == width and 0 < rows <= most and one.guard(matrix)
 
     def close(self) -> None:
         """Close the original."""
-        self._original.close()
+        self.original.close()

@@ -3,7 +3,8 @@
 Where two implementations of one model part company is known beforehand: at the thresholds of trees, where one rounds a
 value or a threshold that the other does not, at very large and very small numbers, at zero with either sign, at whole
 numbers, at missing values. So the rows are made there: every threshold of the model, and its neighbours in single and
-in double precision, then noise around a plausible row at many scales, then the special values.
+in double precision, then noise around a plausible row at many scales, then the special values, then real data where
+the model came with some.
 """
 
 from __future__ import annotations
@@ -20,7 +21,12 @@ _SPECIAL = (0.0, -0.0, 1.0, -1.0, 2.0, 0.5, 1e-30, -1e-30, 1e-310, 1e6, -1e6, 1e
 
 
 def rows(
-    center: messages.Array, thresholds: Mapping[int, messages.Array], *, missing: bool, count: int = ROWS
+    center: messages.Array,
+    thresholds: Mapping[int, messages.Array],
+    *,
+    missing: bool,
+    samples: messages.Array | None = None,
+    count: int = ROWS,
 ) -> messages.Array:
     """About ``count`` proof rows in random order, float64, one column a feature.
 
@@ -28,6 +34,7 @@ def rows(
         center: a plausible row, of shape (features,).
         thresholds: the values at which the model branches, by feature.
         missing: rows with NaN and with infinities among them, too.
+        samples: rows of real data, float64: they are among the rows, and at borders with all their features but one.
     """
     random = np.random.default_rng(20)
     features = center.shape[0]
@@ -43,6 +50,9 @@ def rows(
     made = [center[None], np.zeros((1, features)), *around, whole, special, lone]
     if thresholds:
         made.append(_borders(center, thresholds, random, count // 2))
+    if samples is not None and len(samples):
+        made.append(samples)
+        made.append(_one_at_a_border(samples, thresholds, random, count // 8))
     if missing:
         made.append(_with_gaps(np.concatenate(made), random, count // 8))
     return random.permutation(np.concatenate(made))
@@ -76,6 +86,18 @@ def _borders(
             continue
         pool = neighbours(random.permutation(values)[:count]).ravel()
         made[:, feature] = random.permutation(np.resize(pool, max(count, pool.size)))[:count]
+    return made
+
+
+def _one_at_a_border(
+    samples: messages.Array, thresholds: Mapping[int, messages.Array], random: np.random.Generator, count: int
+) -> messages.Array:
+    """Samples with one feature at, or next to, a threshold: elsewhere in the tree they are where data is."""
+    made = np.resize(samples, (count, samples.shape[1]))
+    known = [feature for feature, values in thresholds.items() if np.isfinite(values).any()]
+    for row, feature in zip(made, random.choice(known, count) if known else (), strict=False):
+        values = thresholds[feature]
+        row[feature] = random.choice(neighbours(random.choice(values[np.isfinite(values)], 1)).ravel())
     return made
 
 

@@ -1,4 +1,4 @@
-"""scikit-learn's linear models and scalers as the few NumPy operations they are, without what surrounds those.
+"""scikit-learn's linear models as the few NumPy operations they are, without what surrounds those.
 
 Of the 180 us that scikit-learn takes for one row of a scaled logistic regression, the arithmetic is 5: the rest checks
 what the server has checked before. The operations, their order and the arrays are scikit-learn's own, so that BLAS is
@@ -7,9 +7,7 @@ called the same way and gives the same bits.
 
 from __future__ import annotations
 
-import dataclasses
 import importlib
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -19,15 +17,15 @@ from mlship.server.accelerate import kernel
 
 CONVERTER = "numpy"
 # No product of sums overflows below it; beyond it the original answers, with its own words and warnings.
-_LIMIT = 1e100
+LIMIT = 1e100
 
 
-def classifier(fitted: Any) -> kernel.Kernel:
-    """A linear classifier: a score a class, or one for the second of two."""
+def classifier(fitted: Any, kept: kernel.Form | None = None) -> kernel.Kernel:
+    """A linear classifier: a score a class, or one for the second of two. Nothing of it is worth keeping."""
     named = kernel.labels(fitted.classes_)
 
     def predict(scores: messages.Array) -> messages.Array:
-        return named((scores > 0).astype(np.int64) if scores.ndim == 1 else np.argmax(scores, axis=1))
+        return named(scores > 0 if scores.ndim == 1 else scores.argmax(axis=1))
 
     finish: dict[str, kernel.Step] = {"predict": predict, "decision_function": lambda scores: scores}
     if type(fitted).__name__ == "LogisticRegression":
@@ -41,8 +39,8 @@ def classifier(fitted: Any) -> kernel.Kernel:
     return _kernel(fitted, scores, finish)
 
 
-def regressor(fitted: Any) -> kernel.Kernel:
-    """A linear regression, of one target or several."""
+def regressor(fitted: Any, kept: kernel.Form | None = None) -> kernel.Kernel:
+    """A linear regression, of one target or several. Nothing of it is worth keeping."""
     coefficients = fitted.coef_ if fitted.coef_.ndim == 1 else fitted.coef_.T
     intercept = fitted.intercept_
 
@@ -54,9 +52,9 @@ def regressor(fitted: Any) -> kernel.Kernel:
 
 
 def _kernel(fitted: Any, scores: kernel.Step, finish: dict[str, kernel.Step]) -> kernel.Kernel:
-    if not (isinstance(fitted.coef_, np.ndarray) and np.abs(fitted.coef_).max(initial=0) < _LIMIT):
+    if not (isinstance(fitted.coef_, np.ndarray) and np.abs(fitted.coef_).max(initial=0) < LIMIT):
         raise kernel.Unsupported("its coefficients are sparse or beyond measure")
-    return kernel.Kernel(CONVERTER, int(fitted.n_features_in_), scores, finish, kernel.within(_LIMIT))
+    return kernel.Kernel(CONVERTER, int(fitted.n_features_in_), scores, finish, kernel.within(LIMIT))
 
 
 def _softmax(scores: messages.Array) -> messages.Array:
@@ -70,69 +68,3 @@ def _two(scores: messages.Array) -> messages.Array:
     second = importlib.import_module("scipy.special").expit(scores)
     found: messages.Array = np.stack([1 - second, second], axis=1)
     return found
-
-
-@dataclasses.dataclass(frozen=True, slots=True, eq=False)
-class _Scaling:
-    """``(x - minus) / over`` or ``x * times + plus``, one number a feature; None: left out."""
-
-    minus: messages.Array | None = None
-    over: messages.Array | None = None
-    times: messages.Array | None = None
-    plus: messages.Array | None = None
-
-    def apply(self, matrix: messages.Array) -> messages.Array:
-        found = matrix.copy(order="K")
-        if self.minus is not None:
-            found -= self.minus.astype(found.dtype, copy=False)
-        if self.over is not None:
-            found /= self.over.astype(found.dtype, copy=False)
-        if self.times is not None and self.plus is not None:
-            found *= self.times
-            found += self.plus
-        return found
-
-    @property
-    def slope(self) -> messages.Array | float:
-        if self.times is not None:
-            return self.times
-        return 1.0 if self.over is None else 1.0 / self.over
-
-    def offset(self, features: int) -> messages.Array:
-        found: messages.Array = self.apply(np.zeros((1, features)))[0]
-        return found
-
-
-def _scaling(step: Any) -> _Scaling:
-    kind = type(step).__name__
-    if type(step).__module__.split(".")[0] == "sklearn" and kind == "StandardScaler":
-        return _Scaling(minus=step.mean_ if step.with_mean else None, over=step.scale_ if step.with_std else None)
-    if type(step).__module__.split(".")[0] == "sklearn" and kind == "MinMaxScaler" and not step.clip:
-        return _Scaling(times=step.scale_, plus=step.min_)
-    raise kernel.Unsupported(f"its step {kind} has no compiled form")
-
-
-def scaled(steps: Sequence[Any], last: kernel.Kernel) -> kernel.Kernel:
-    """``last`` behind scalers, the first to be applied first."""
-    scalings = [_scaling(step) for step in steps if step is not None and step != "passthrough"]
-    if not scalings:
-        return last
-    if last.missing:
-        raise kernel.Unsupported("missing values pass through its scaler")
-    borders = dict(last.thresholds)
-    # Single precision is the narrowest that any final step takes; what a scaler makes of a number must fit in there.
-    limit = min(_LIMIT, float(np.finfo(np.float32).max))
-    for scaling in reversed(scalings):
-        slope = np.broadcast_to(np.asarray(scaling.slope, dtype=np.float64), last.features)
-        offset = scaling.offset(last.features)
-        limit = (limit / 2 - float(np.abs(offset).max())) / max(float(np.abs(slope).max()), 1.0)
-        borders = {at: (values - offset[at]) / slope[at] for at, values in borders.items() if slope[at]}
-    if not limit > 0:
-        raise kernel.Unsupported("its scaler goes beyond single precision")
-
-    def scores(matrix: messages.Array) -> messages.Array:
-        for scaling in scalings:
-            matrix = scaling.apply(matrix)
-        return last.scores(matrix)
-
-    return dataclasses.replace(last, scores=scores, guard=kernel.within(limit), thresholds=borders)

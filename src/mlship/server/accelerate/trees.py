@@ -6,7 +6,7 @@ with them ties between classes. Neither happens here. The operator is ``TreeEnse
 thresholds, leaves and sums are of the input's type: double for scikit-learn and LightGBM, whose thresholds are, with
 scikit-learn's inputs rounded to single precision first, as scikit-learn itself does; single for XGBoost. Trees are
 added up in their own order, a starting score being a first tree of one leaf. A leaf can add to one target only, so a
-classifier's tree appears once for each class.
+classifier's tree appears once for each class, but for one class where the others follow exactly (``sk_trees``).
 
 Source: https://onnx.ai/onnx/operators/onnx_aionnxml_TreeEnsemble.html
 """
@@ -16,7 +16,8 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import importlib.util
-from collections.abc import Iterable, Sequence
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -77,26 +78,62 @@ def thresholds(ensemble: Ensemble) -> dict[int, messages.Array]:
     return {feature: np.unique(np.concatenate(values).astype(np.float64)) for feature, values in parts.items()}
 
 
-def compiled(ensemble: Ensemble) -> kernel.Step:
-    """A function from a matrix of ``ensemble.dtype`` to scores of shape (rows, targets), run on one thread.
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class Plan:
+    """An ensemble to compile, and what its converter must know of it when it finds it compiled (``kernel.Form``)."""
+
+    ensemble: Ensemble
+    notes: Mapping[str, str | int] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class Compiled:
+    """``run``: from a matrix of the ensemble's type to scores of shape (rows, targets), on one thread."""
+
+    run: kernel.Step
+    form: kernel.Form
+    thresholds: Mapping[int, messages.Array]
+
+
+def compiled(plan: Callable[[], Plan], kept: kernel.Form | None = None) -> Compiled:
+    """What ``plan`` makes, or what was kept of it: then nothing is asked of ``plan``.
 
     Raises ``kernel.Unsupported`` when the packages are missing or the ensemble is too large; what ONNX Runtime raises
     goes to the caller.
     """
-    for package in ("onnx", "onnxruntime"):
-        if importlib.util.find_spec(package) is None:
-            raise kernel.Unsupported(f"{package} is not installed; pip install 'mlship[accelerate]'")
-    if sum(len(tree.left) for tree in ensemble.trees) > MAX_NODES:
+    _need("onnxruntime")
+    if kept is not None:
+        return Compiled(_session(kept.data), kept, {})
+    _need("onnx")
+    made = plan()
+    if sum(len(tree.left) for tree in made.ensemble.trees) > MAX_NODES:
         raise kernel.Unsupported(f"it has more than {MAX_NODES} tree nodes")
+    form = kernel.Form(_model(made.ensemble), made.notes)
+    return Compiled(_session(form.data), form, thresholds(made.ensemble))
+
+
+def _need(package: str) -> None:
+    if not _installed(package):
+        raise kernel.Unsupported(f"{package} is not installed; pip install 'mlship[accelerate]'")
+
+
+def _installed(package: str) -> bool:
+    return package in sys.modules or importlib.util.find_spec(package) is not None
+
+
+def _session(model: bytes) -> kernel.Step:
     runtime: Any = importlib.import_module("onnxruntime")
     options = runtime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    session = runtime.InferenceSession(_model(ensemble), options, providers=["CPUExecutionProvider"])
+    # One operator has nothing to reuse, and an arena keeps what the largest batch ever took.
+    options.enable_cpu_mem_arena = False
+    ask = runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"]).run
+    names = ["Y"]
 
     def run(matrix: messages.Array) -> messages.Array:
-        found: messages.Array = session.run(None, {"X": matrix})[0]
+        found: messages.Array = ask(names, {"X": matrix})[0]
         return found
 
     return run

@@ -110,12 +110,22 @@ def worthwhile(gains: Mapping[int, float]) -> int:
     return -1
 
 
+class State(enum.StrEnum):
+    """Who answers: nobody asked for more than the original; the proof is still to come; the compiled form; the
+    original after all, for the report's reason."""
+
+    OFF = "off"
+    PROVING = "proving"
+    COMPILED = "compiled"
+    ORIGINAL = "original"
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Report:
     """What came of compiling a model. ``reason``: why it is not used, empty when it is; ``outputs``: those proven.
 
     ``gains``: original's time divided by the compiled one's, by number of rows. ``max_rows``: larger batches go to the
-    original (-1: none do). ``seconds``: what all this added to loading.
+    original (-1: none do). ``seconds``: what the proof took; ``kept``: it was paid by an earlier load.
     """
 
     mode: Mode
@@ -128,11 +138,22 @@ class Report:
     gains: Mapping[int, float] = dataclasses.field(default_factory=dict)
     max_rows: int = 0
     seconds: float = 0.0
+    pending: bool = False
+    kept: bool = False
+
+    @property
+    def state(self) -> State:
+        if self.mode is Mode.OFF:
+            return State.OFF
+        if self.pending:
+            return State.PROVING
+        return State.COMPILED if self.used else State.ORIGINAL
 
     def wire(self) -> dict[str, Any]:
-        """As the route and the log give it."""
+        """As the route, the log and the proof's file give it."""
         return {
             "accelerate": self.mode.value,
+            "state": self.state.value,
             "used": self.used,
             "reason": self.reason,
             "converter": self.converter,
@@ -145,4 +166,36 @@ class Report:
             "speed_up": {str(size): round(gain, 2) for size, gain in self.gains.items()},
             "max_rows": self.max_rows,
             "seconds": round(self.seconds, 3),
+            "kept": self.kept,
         }
+
+
+def read(wire: Mapping[str, Any]) -> Report:
+    """The report of which ``Report.wire`` made ``wire``, as one that was kept.
+
+    Raises KeyError, TypeError, ValueError or AttributeError when it is something else.
+    """
+    difference = Difference(
+        absolute=_number(wire["largest_absolute_difference"]),
+        relative=_number(wire["largest_relative_difference"]),
+        changed=int(wire["classes_changed"]),
+        bits=wire["identical_bits"] is not False,
+    )
+    return Report(
+        Mode(wire["accelerate"]),
+        used=bool(wire["used"]),
+        reason=str(wire["reason"]),
+        converter=str(wire["converter"]),
+        outputs=tuple(str(name) for name in wire["outputs"]),
+        rows=int(wire["proof_rows"]),
+        difference=difference,
+        gains={int(size): float(gain) for size, gain in wire["speed_up"].items()},
+        max_rows=int(wire["max_rows"]),
+        seconds=float(wire["seconds"]),
+        kept=True,
+    )
+
+
+def _number(value: Any) -> float:
+    # JSON has no infinity.
+    return float("inf") if value is None else float(value)

@@ -81,3 +81,28 @@ async def test_without_a_path_a_connection_is_enough():
     async with server:
         port = server.sockets[0].getsockname()[1]
         assert await probes.ask(f"127.0.0.1:{port}", actions.Probe()) == probes.Answer(True)
+
+
+REPORT = actions.Probe(path="/ready", report="/report", timeout=5.0)
+
+
+@pytest.mark.parametrize(
+    ("reply", "expected"),
+    [
+        (http(b"200 OK", b"{}"), b"{}"),
+        (http(b"200 OK", b"{}", length=False), b"{}"),
+        (http(b"404 Not Found", b"{}"), b""),
+        (b"SSH-2.0-x\r\n\r\n", b""),
+        (b"", b""),
+        (b"HTTP/1.1 200 x\r\nContent-Length: many\r\n\r\nab", b""),
+    ],
+)
+async def test_a_report(tmp_path, reply, expected):
+    path = str(tmp_path / "s")
+    async with served(path, reply) as seen:
+        assert await probes.fetch(f"unix:{path}", REPORT) == expected
+    assert seen[0].startswith(b"GET /report HTTP/1.1\r\n")
+
+
+async def test_no_report_where_nobody_answers(tmp_path):
+    assert await probes.fetch(f"unix:{tmp_path}/none", REPORT) == b""

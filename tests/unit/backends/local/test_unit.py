@@ -1,5 +1,7 @@
 """What a unit does between its machine and the world; whole lives are in test_supervisor."""
 
+import dataclasses
+import json
 import os
 import signal
 
@@ -7,7 +9,7 @@ import pytest
 
 from mlship import errors
 from mlship.backends.local import events, process, records
-from mlship.plan import observed
+from mlship.plan import actions, observed
 
 KEY = "default/iris-abc-0"
 Phase = observed.Phase
@@ -71,3 +73,34 @@ async def test_a_log_that_cannot_be_read_is_said_instead_of_its_last_line(world,
     os.kill(pid, signal.SIGKILL)
     ended = await until(sight(held, lambda now: now.phase is Phase.BACKOFF))
     assert "cannot be read" in ended.process.last_exit.last_line
+
+
+async def test_a_report_is_read_until_it_is_settled(world, until, tmp_path):
+    path = tmp_path / "report.json"
+
+    def write(state):
+        partial = tmp_path / "partial"
+        partial.write_text(json.dumps({
+            "state": state, "accelerate": "auto", "reason": "", "speed_up": {}, "proof_rows": 0,
+            "largest_relative_difference": 0.0, "classes_changed": 0, "outputs": [],
+        }))  # fmt: skip
+        partial.replace(path)
+
+    def said(state):
+        return lambda: (now := held.observe(KEY)) and now.acceleration and now.acceleration.state == state
+
+    write("proving")
+    held = await world.started()
+    told = []
+    held.subscribe(lambda key: told.append(held.observe(key)))
+    probe = actions.Probe(path="/ready", period=0.02, report="/report")
+    job = world.job("--report-file", str(path))
+    held.ensure(KEY, dataclasses.replace(job, spec=dataclasses.replace(job.spec, probe=probe)))
+    await until(said("proving"))
+    write("compiled")
+    await until(said("compiled"))
+    assert told[-1].acceleration.state == "compiled"
+    # Nobody asks again, until it is another process.
+    write("original")
+    held.restart(KEY)
+    await until(said("original"))

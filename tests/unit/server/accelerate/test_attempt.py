@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import pathlib
 from typing import Any
 
@@ -25,14 +24,18 @@ def forest() -> Any:
 
 def run(folder: pathlib.Path, fitted: Any, mode: verdict.Mode = verdict.Mode.AUTO) -> Any:
     original = accelerated.load(folder, fitted, "off").model
-    served, report = attempt.run(original, mode=mode, row=example.of(original), clock=accelerated.clock())
-    assert (served is original) is not report.used
-    return report
+    made = attempt.run(original, mode=mode, row=example.of(original), clocks=accelerated.clocks())
+    assert (made.fast is not None) is made.report.used
+    return made.report
 
 
 def tamper(monkeypatch: pytest.MonkeyPatch, change: Any) -> None:
     made = trees.compiled
-    monkeypatch.setattr(trees, "compiled", lambda whole: made(change(whole)))
+
+    def tampered(plan: Any, kept: Any = None) -> trees.Compiled:
+        return made(lambda: dataclasses.replace(plan(), ensemble=change(plan().ensemble)), kept)
+
+    monkeypatch.setattr(trees, "compiled", tampered)
 
 
 def changed_first(whole: trees.Ensemble, **parts: Any) -> trees.Ensemble:
@@ -43,10 +46,6 @@ def test_a_right_one_is_used(forest: Any, tmp_path: pathlib.Path) -> None:
     report = run(tmp_path, forest)
     assert report.used
     assert report.seconds > 0
-
-
-def test_off_leaves_the_model_alone(forest: Any, tmp_path: pathlib.Path) -> None:
-    assert run(tmp_path, forest, verdict.Mode.OFF).reason == "it was not asked for"
 
 
 def test_thresholds_of_single_precision_are_caught(
@@ -88,7 +87,7 @@ def test_less_than_for_at_most_is_caught(tmp_path: pathlib.Path, monkeypatch: py
 
 
 def test_swapped_classes_are_caught(forest: Any, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def swapped(fitted: Any) -> kernel.Kernel:
+    def swapped(fitted: Any, kept: Any = None) -> kernel.Kernel:
         made = kernel_of(fitted)
         predict = made.finish["predict"]
         return dataclasses.replace(made, finish={**made.finish, "predict": lambda scores: predict(scores[:, ::-1])})
@@ -102,7 +101,7 @@ def test_swapped_classes_are_caught(forest: Any, tmp_path: pathlib.Path, monkeyp
 def test_exact_refuses_other_bits_that_auto_takes(
     forest: Any, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def nudged(fitted: Any) -> kernel.Kernel:
+    def nudged(fitted: Any, kept: Any = None) -> kernel.Kernel:
         made = kernel_of(fitted)
         scores = made.scores
         return dataclasses.replace(made, scores=lambda matrix: scores(matrix) * (1 + 1e-12))
@@ -120,14 +119,14 @@ def test_exact_refuses_other_bits_that_auto_takes(
 def test_an_output_that_is_not_proven_is_the_originals(
     forest: Any, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def half(fitted: Any) -> kernel.Kernel:
+    def half(fitted: Any, kept: Any = None) -> kernel.Kernel:
         made = kernel_of(fitted)
         return dataclasses.replace(made, finish={**made.finish, "predict_proba": lambda scores: scores})
 
     kernel_of = convert.kernel_of
     monkeypatch.setattr(convert, "kernel_of", half)
     loaded = accelerated.load(tmp_path, forest)
-    assert loaded.acceleration.outputs == ("predict",)
+    assert loaded.report.outputs == ("predict",)
     rows = accelerated.wine()[0][:5]
     got = loaded.model.infer({"input-0": rows}, outputs=("predict_proba",), parameters={})
     assert np.array_equal(got["predict_proba"], forest.predict_proba(rows))
@@ -135,13 +134,13 @@ def test_an_output_that_is_not_proven_is_the_originals(
 
 def test_a_missing_package_is_named(forest: Any, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     original = accelerated.load(tmp_path, forest, "off").model
-    monkeypatch.setattr(trees.importlib.util, "find_spec", lambda name: None)
-    _, report = attempt.run(original, mode=verdict.Mode.AUTO, row=None, clock=accelerated.clock())
-    assert report.reason == "onnx is not installed; pip install 'mlship[accelerate]'"
+    monkeypatch.setattr(trees, "_installed", lambda name: name != "onnx")
+    made = attempt.run(original, mode=verdict.Mode.AUTO, row=None, clocks=accelerated.clocks())
+    assert made.report.reason == "onnx is not installed; pip install 'mlship[accelerate]'"
 
 
 def test_a_converters_fault_costs_nothing(forest: Any, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fails(fitted: Any) -> kernel.Kernel:
+    def fails(fitted: Any, kept: Any = None) -> kernel.Kernel:
         raise AttributeError("tree_ is gone")
 
     monkeypatch.setattr(convert, "kernel_of", fails)
@@ -150,9 +149,9 @@ def test_a_converters_fault_costs_nothing(forest: Any, tmp_path: pathlib.Path, m
 
 def test_too_few_rows_prove_nothing(forest: Any, tmp_path: pathlib.Path) -> None:
     original = accelerated.load(tmp_path, forest, "off").model
-    minutes = itertools.count(step=60.0)
-    _, report = attempt.run(original, mode=verdict.Mode.AUTO, row=None, clock=lambda: float(next(minutes)))
-    assert "proof rows could be tried" in report.reason
+    made = attempt.run(original, mode=verdict.Mode.AUTO, row=None, clocks=accelerated.clocks(60.0))
+    assert "proof rows could be tried" in made.report.reason
+    assert not made.settled
 
 
 def test_what_is_not_faster_is_not_used(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,7 +38,14 @@ def served() -> compiled.Compiled:
         "test", 2, lambda matrix: matrix, {"y": lambda scores: np.full(len(scores), COMPILED)}, kernel.FINITE
     )
     report = verdict.Report(verdict.Mode.AUTO, used=True, outputs=("y",), max_rows=3)
-    return compiled.Compiled(Original(), fast, report)
+    made = compiled.Compiled(Original())
+    made.use(fast, report)
+    return made
+
+
+def test_until_there_is_a_proof_the_original_answers() -> None:
+    model = compiled.Compiled(Original())
+    assert model.infer({"x": np.ones((1, 2))}, outputs=(), parameters={})["y"] == [ORIGINAL]
 
 
 @pytest.mark.parametrize(
@@ -70,7 +77,9 @@ def test_an_empty_batch_is_the_originals(served: compiled.Compiled) -> None:
 
 def test_everything_else_is_the_originals(served: compiled.Compiled) -> None:
     assert served.signature is SIGNATURE
-    assert (served.platform, served.concurrent, served.parameters) == ("test", 3, {"how": str})
+    assert (served.platform, served.parameters, served.quick, served.joins) == ("test", {"how": str}, False, True)
+    assert compiled.Compiled(Original()).concurrent == 3
+    assert served.concurrent > 64
     assert served.example() == {}
     served.close()
-    assert served._original.closed == 1  # type: ignore[attr-defined]
+    assert served.original.closed == 1  # type: ignore[attr-defined]

@@ -39,3 +39,16 @@ def test_special_values_are_there() -> None:
     made = proof.rows(CENTER, {}, missing=False)
     assert {0.0, 1.0, 1e30, -1e30, 16777217.0, 1e-310} <= set(made.ravel().tolist())
     assert (np.signbit(made) & (made == 0)).any()
+
+
+def test_samples_are_tried_as_they_are_and_at_borders() -> None:
+    samples = np.array([[10.0, 20.0], [30.0, 40.0]])
+    made = proof.rows(np.zeros(2), {1: np.array([5.0])}, missing=False, samples=samples)
+    assert all((made == sample).all(axis=1).any() for sample in samples)
+    at = made[np.isin(made[:, 0], (10.0, 30.0)) & (np.abs(made[:, 1] - 5.0) < 1e-3)]
+    assert set(proof.neighbours(np.array([5.0])).ravel()) <= set(at[:, 1])
+
+
+def test_samples_without_borders() -> None:
+    made = proof.rows(np.zeros(1), {}, missing=True, samples=np.array([[77.0]]))
+    assert (made == 77.0).any()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import pathlib
+import time
 from typing import Any
 
 import numpy as np
@@ -137,7 +138,7 @@ def test_parameters_reach_the_model(server: Any) -> None:
 
 def test_what_came_of_compiling_is_told(server: Any) -> None:
     found = server.http.get("/v2/models/adder/acceleration").json()
-    assert (found["name"], found["accelerate"], found["used"]) == ("adder", "off", False)
+    assert (found["name"], found["accelerate"], found["used"]) == ("adder", "auto", False)
     assert server.http.get("/v2/models/nobody/acceleration").status_code == 404
 
 
@@ -145,7 +146,11 @@ def test_an_accelerated_server_says_so(start: Any, iris: tuple[pathlib.Path, Any
     path, fitted = iris
     server = start("--model-path", str(path), "--accelerate", "exact")
     server.until_ready()
-    found = server.http.get("/v2/models/model/acceleration").json()
+    deadline = time.monotonic() + 120
+    while (found := server.http.get("/v2/models/model/acceleration").json())["state"] == "proving":
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert 'mlship_model_compiled{model="model"} 1.0' in server.http.get("/metrics").text
     assert (found["accelerate"], found["converter"], found["identical_bits"]) == ("exact", "numpy", True)
     assert found["proof_rows"] > 0
     body = {"inputs": [{"name": "input-0", "shape": [1, 4], "datatype": "FP64", "data": [5.1, 3.5, 1.4, 0.2]}]}
