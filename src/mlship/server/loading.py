@@ -23,6 +23,7 @@ from mlship.server.artifact import find, versions
 
 ADAPTERS = "mlship.adapters"
 LOG = logging.getLogger(__name__)
+_REMEMBERED: dict[str, contract.Load] = {}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -73,8 +74,15 @@ def from_disk(source: Source) -> contract.Model:
     return adapter(artifact.format)(artifact)
 
 
+def remember(name: str) -> None:
+    """Find the adapter of a model format once for all: looking reads the metadata of everything installed."""
+    _REMEMBERED[name] = adapter(name)
+
+
 def adapter(name: str) -> contract.Load:
     """The adapter of a model format, imported now."""
+    if name in _REMEMBERED:
+        return _REMEMBERED[name]
     found = importlib.metadata.entry_points(group=ADAPTERS, name=name)
     if not found:
         have = sorted({entry.name for entry in importlib.metadata.entry_points(group=ADAPTERS)})

@@ -15,7 +15,7 @@ def start(tmp_path, *argv, **rest):
     )
     store = records.Records(tmp_path)
     path = {"PATH": os.environ["PATH"]}
-    return launch.launch(records.Record("a", job), store=store, home="test-of-launch", inherited=path), store
+    return launch.launch(records.Record("a", job), launch.Means(store, "test-of-launch", path)), store
 
 
 def ended(launched):
