@@ -159,8 +159,9 @@ class _Server:
         inference = infer.Inference(self._models, request_timeout=chosen.request_timeout, counters=counters)
         app = rest_api.App(inference, max_body_bytes=chosen.max_body_bytes, codecs=engine.codecs)
         self._http = http_server.HttpServer(app, listener, drain_seconds=chosen.drain_seconds + _LAST_ANSWERS_SECONDS)
-        self._grpc = grpc_api.server(grpc_api.Service(inference=inference, max_bytes=chosen.max_body_bytes))
+        self._service = grpc_api.Service(inference=inference, max_bytes=chosen.max_body_bytes)
         self._signals = signals
+        self._open = asyncio.Event()
 
     def _queues(self) -> list[metrics.Queue]:
         return [(name, queue.waiting, queue.running) for name, queue in self._models.queues()]
@@ -169,13 +170,17 @@ class _Server:
         """Serve until a signal or until the one model cannot be loaded."""
         for source in _discover(self._settings):
             self._models.register(source)
-        grpc_at = await self._start_grpc()
         async with aio.tasks(_log_failure) as tasks:
+            # On its own thread: it goes on while the rest of the server comes up.
+            load = tasks.start(self._load(start), name="load")
+            await asyncio.sleep(0)
+            self._grpc = grpc_api.server(self._service)
+            grpc_at = await self._start_grpc()
             serving = tasks.start(self._http.run(), name="http")
             await self._http.up.wait()
             LOG.info("listening", extra=logs.fields(http=_address(self._listener), grpc=grpc_at, pid=os.getpid()))
             start.over("listening")
-            load = tasks.start(self._load(start), name="load")
+            self._open.set()
             stopping = tasks.start(self._signals.stop.wait(), name="stop")
             await asyncio.wait([load, stopping, serving], return_when=asyncio.FIRST_COMPLETED)
             failure = load.result() if load.done() else None
@@ -188,6 +193,7 @@ class _Server:
 
     async def _load(self, start: started.Start) -> errors.MlshipError | None:
         failures = await self._models.load_all()
+        await self._open.wait()
         start.over("load")
         if not failures:
             start.on_ready()

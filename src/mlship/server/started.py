@@ -2,7 +2,8 @@
 
 ``how`` is ``cold`` for a program that was executed and ``forked`` for a child of a zygote. The phases follow each
 other: ``wait`` for the zygote and ``fork``, or ``import``, until the server's own code runs; ``listening`` until
-connections are accepted; ``load`` until the model has answered its example row. Times are on the monotonic clock, which all processes of a machine share.
+connections are accepted; ``load``, which begins with it, until the model has answered its example row. Times are on the
+monotonic clock, which all processes of a machine share.
 """
 
 from __future__ import annotations
