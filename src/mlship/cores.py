@@ -43,7 +43,7 @@ def share(processors: int, replicas: int) -> int:
 def _folders(cgroups: pathlib.Path, own: pathlib.Path) -> list[pathlib.Path]:
     """The folders of the cgroups we are in and of all above them."""
     found = {cgroups, cgroups / "cpu"}
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, ValueError):
         for line in own.read_text(encoding="utf-8", errors="replace").splitlines():
             _, controllers, path = line.split(":", 2)
             root = cgroups if not controllers else cgroups / "cpu"

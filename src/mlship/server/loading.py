@@ -30,7 +30,8 @@ _REMEMBERED: dict[str, contract.Load] = {}
 class Source:
     """Where a version of a model comes from. ``format`` empty: found by looking; ``options`` go to the adapter.
 
-    ``accelerate``: whether it may be compiled, and how close the compiled form must be.
+    ``accelerate``: whether it may be compiled, and how close the compiled form must be. ``threads``: those its library
+    may use for one call; 0 leaves that to the library.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Source:
     format: str = ""
     options: Mapping[str, str] = dataclasses.field(default_factory=dict)
     accelerate: verdict.Mode = verdict.Mode.OFF
+    threads: int = 0
 
     @property
     def label(self) -> str:
@@ -71,7 +73,7 @@ def from_disk(source: Source) -> contract.Model:
         if difference.severity >= versions.Severity.MINOR:
             extra = logs.fields(model=source.name, library=difference.name, why=difference.message)
             LOG.warning("library version differs", extra=extra)
-    return adapter(artifact.format)(artifact)
+    return adapter(artifact.format)(dataclasses.replace(artifact, threads=source.threads))
 
 
 def remember(name: str) -> None:

@@ -264,11 +264,12 @@ async def _finished(task: asyncio.Task[None]) -> None:
 
 
 def _discover(chosen: settings.Settings) -> list[loading.Source]:
+    threads = pools.limits(chosen.cpus, os.environ)["openmp"]
     if chosen.model_repository is not None:
         found = folder.scan(chosen.model_repository, model_format=chosen.model_format, options=chosen.model_options)
-        return [dataclasses.replace(source, accelerate=chosen.accelerate) for source in found]
+        return [dataclasses.replace(source, accelerate=chosen.accelerate, threads=threads) for source in found]
     source = chosen.source
-    return [source] if source is not None else []
+    return [dataclasses.replace(source, threads=threads)] if source is not None else []
 
 
 def _address(listener: socket.socket) -> str:

@@ -37,12 +37,16 @@ def is_model_server(spec: actions.ProcessSpec) -> bool:
 
 
 def with_share(spec: actions.ProcessSpec, argv: tuple[str, ...], cpus: int) -> tuple[str, ...]:
-    """``argv`` of a model server with its share of the processors, where nothing else is said."""
-    limited = any(name in program.THREAD_VARIABLES for name, _ in spec.env)
+    """``argv`` of a model server with its share of the processors: what its variables say, else ``cpus``.
+
+    A flag of the user's own stays as it is.
+    """
     said = any(part == _CPUS_FLAG or part.startswith(f"{_CPUS_FLAG}=") for part in spec.argv)
-    if not is_model_server(spec) or limited or said:
+    if not is_model_server(spec) or said:
         return argv
-    return (*argv, _CPUS_FLAG, str(cpus))
+    declared = (str(value) for name, value in spec.env if name == program.THREAD_VARIABLES[0])
+    first = next(declared, "")
+    return (*argv, _CPUS_FLAG, first if first.isdecimal() and int(first) > 0 else str(cpus))
 
 
 def _is_early(name: str) -> bool:

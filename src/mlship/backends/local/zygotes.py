@@ -95,7 +95,7 @@ class Zygotes:
             title=command.argv,
             env={**command.env, **marks},
             marks=tuple(marks),
-            cwd=command.cwd or "/",
+            cwd=command.cwd,
             asked=asked,
         )
         return held.fork(forks.encode_request(request), log_file)
@@ -136,7 +136,6 @@ class Zygotes:
             return subprocess.Popen(
                 [sys.executable, "-m", forks.PROGRAM, *flags],
                 env=environ,
-                cwd="/",
                 stdin=control,
                 stdout=descriptor,
                 stderr=descriptor,
