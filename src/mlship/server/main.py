@@ -15,6 +15,7 @@ import contextlib
 import dataclasses
 import enum
 import functools
+import gc
 import logging
 import os
 import signal
@@ -127,7 +128,9 @@ async def _serve(chosen: settings.Settings, start: started.Start) -> errors.Mlsh
     with _listening():
         listener = listen.unix(chosen.http_socket) if chosen.http_socket else listen.tcp(chosen.host, chosen.port)
     wanted = pools.limits(chosen.cpus, os.environ)
+    # The loop's own thread runs short calls of models, and so is one of those that OpenMP must be told about.
     pools.apply_to_process(wanted)
+    pools.apply_to_thread(wanted)
     engine = machinery.Machinery.start(chosen.threads, prepare=functools.partial(pools.apply_to_thread, wanted))
     try:
         return await _Server(chosen, engine, listener, signals).run(start)
@@ -198,6 +201,9 @@ class _Server:
         if not failures:
             start.on_ready()
             LOG.info("started", extra=logs.fields(**start.fields()))
+        # What is here now stays: collections need not walk through the libraries and the models again and again.
+        gc.collect()
+        gc.freeze()
         if self._settings.source is not None:
             return failures[0] if failures else None
         for failure in failures:
