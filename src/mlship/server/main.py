@@ -202,7 +202,9 @@ class _Server:
             start.on_ready()
             LOG.info("started", extra=logs.fields(**start.fields()))
         # What is here now stays: collections need not walk through the libraries and the models again and again.
-        gc.collect()
+        # In a fork the libraries are out of sight already, and to collect the little else would fill shared pages.
+        if start.how != "forked":
+            gc.collect()
         gc.freeze()
         if self._settings.source is not None:
             return failures[0] if failures else None

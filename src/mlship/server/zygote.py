@@ -30,7 +30,7 @@ import time
 from collections.abc import Sequence
 
 from mlship import errors, forks
-from mlship.server import guise, logs, preload
+from mlship.server import guise, holes, logs, preload
 
 LOG = logging.getLogger("mlship.zygote")
 IDLE_SECONDS = 900.0
@@ -223,6 +223,7 @@ def main(arguments: Sequence[str]) -> int:
     # What is there now is never looked at by a child's collections, which would write to it and so copy it. Garbage is
     # left as it is: the holes that it would leave are where children would put what is new, a page copied for each.
     gc.freeze()
+    holes.fill()
     zygote = Zygote(control, place, idle=asked.idle)
     place.wear(sys.orig_argv[:-2], {})
     seconds = round(time.monotonic() - begun, 3)
