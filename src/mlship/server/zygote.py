@@ -30,7 +30,7 @@ import time
 from collections.abc import Sequence
 
 from mlship import errors, forks
-from mlship.server import guise, holes, logs, preload
+from mlship.server import guise, holes, logs, preload, settings
 
 LOG = logging.getLogger("mlship.zygote")
 IDLE_SECONDS = 900.0
@@ -40,11 +40,15 @@ _TASKS = pathlib.Path("/proc/self/task")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Child:
-    """What a fork was asked to become. ``line`` is open; ``forked`` is when it began, on the monotonic clock."""
+    """What a fork was asked to become. ``line`` is open; ``forked`` is when it began, on the monotonic clock.
+
+    ``chosen`` is what the flags say; None when they are wrong, which the child is to say.
+    """
 
     request: forks.Request
     line: socket.socket
     forked: float
+    chosen: settings.Settings | None
 
 
 class Zygote:
@@ -102,10 +106,12 @@ class Zygote:
         if (threads := count_threads()) != 1:
             raise OSError(f"the zygote has {threads} threads, and only one of them would be in its child")
         begun = time.monotonic()
+        # Here and not in the child: what this writes to would be copied for it.
+        chosen = _parse(request.argv)
         pid = os.fork()
         if pid == 0:
             self._become(request, log, line)
-            return Child(request, line, begun)
+            return Child(request, line, begun, chosen)
         self._lines[pid] = line
         return None
 
@@ -143,6 +149,15 @@ class Zygote:
             if line is not None:
                 _tell(line, forks.Ended(code, None) if code >= 0 else forks.Ended(None, -code))
                 line.close()
+
+
+def _parse(argv: Sequence[str]) -> settings.Settings | None:
+    if any(part == "--help" or part.startswith("-h") for part in argv):
+        return None
+    try:
+        return settings.parse(argv)
+    except errors.SpecError:
+        return None
 
 
 def count_threads() -> int:
@@ -244,7 +259,9 @@ def _serve(child: Child) -> int:
 
     start = started.Start("forked", child.request.asked, on_ready=ready)
     start.phases["wait"] = max(0.0, child.forked - child.request.asked)
-    server.leave(server.main(list(child.request.argv), start))
+    if child.chosen is None:
+        server.leave(server.main(list(child.request.argv), start))
+    server.leave(server.run(child.chosen, start))
 
 
 def _parser() -> argparse.ArgumentParser:

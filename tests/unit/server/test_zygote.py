@@ -165,6 +165,19 @@ def test_the_program_says_that_it_is_ready_and_looks_like_one(start):
     assert shown[1:] == program[1:-1]
 
 
+def test_wrong_flags_and_help_are_the_childs_to_answer(start, tmp_path):
+    program = [sys.executable, "-m", forks.PROGRAM, "--framework", "python", "--"]
+    _, control = start(program=program)
+    assert isinstance(hear(control), forks.Hello)
+    for flags, code, said in ((["--port", "x"], 64, "expected a whole number"), (["--help"], 0, "usage: ")):
+        path = tmp_path / str(code)
+        with path.open("w") as log, ask(control, forks.encode_request(request(*flags)), log) as line:
+            assert isinstance(hear(line), forks.Born)
+            line.send(forks.GO)
+            assert hear(line) == forks.Ended(code, None)
+        assert said in path.read_text()
+
+
 def test_a_program_without_room_ends_and_says_why(start, monkeypatch):
     monkeypatch.setattr(forks, "ROOM_BYTES", 10)
     program = [sys.executable, "-m", forks.PROGRAM, "--framework", "python", "--"]
