@@ -18,6 +18,7 @@ import pathlib
 import socket
 import subprocess
 import sys
+import sysconfig
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -57,6 +58,7 @@ class Zygotes:
         home: the installation's folder, shown in their command lines.
         logs: folder for one log file each.
         inherited: our environment; ``MLSHIP_*`` is not handed on.
+        stamp: what is installed, as a value that changes with it: a zygote has imported what was there when it began.
     """
 
     def __init__(
@@ -66,11 +68,13 @@ class Zygotes:
         logs: pathlib.Path,
         inherited: Mapping[str, str],
         clock: Callable[[], float] = time.monotonic,
+        stamp: Callable[[], object] | None = None,
     ) -> None:
         self._home = home
         self._logs = logs
         self._inherited = inherited
         self.clock = clock
+        self.stamp = stamp or installed
         self._lock = threading.Lock()
         self._held: dict[str, _Zygote] = {}
         self.closed = False
@@ -155,6 +159,7 @@ class _Zygote:
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
         self._failed_at: float | None = None
+        self._stamp: object = None
 
     @property
     def pid(self) -> int | None:
@@ -195,6 +200,9 @@ class _Zygote:
         if self._process is not None and self._process.poll() is not None:
             log.info("the zygote for %s has ended with %s", self._family, self._process.returncode)
             self._drop()
+        if self._control is not None and self._stamp != self._owner.stamp():
+            log.info("what is installed has changed: another zygote for %s", self._family)
+            self._drop()
         if self._control is None:
             self._start()
         assert self._control is not None
@@ -206,6 +214,7 @@ class _Zygote:
             raise Unavailable("the zygotes are being ended")
         if self._failed_at is not None and now - self._failed_at < TRY_AGAIN_AFTER:
             raise Unavailable(f"the zygote for {self._family} did not start a moment ago")
+        self._stamp = self._owner.stamp()
         ours, theirs = _pair()
         try:
             with theirs:
@@ -251,6 +260,16 @@ class _Zygote:
                 self._process.kill()
             self._process.wait()
             self._process = None
+
+
+def installed() -> tuple[int, ...]:
+    """When the folders of installed packages last changed: every installation adds, removes or renames in them."""
+    paths = sysconfig.get_paths()
+    times = []
+    for folder in sorted({paths["purelib"], paths["platlib"]}):
+        with contextlib.suppress(OSError):
+            times.append(pathlib.Path(folder).stat().st_mtime_ns)
+    return tuple(times)
 
 
 def _pair() -> tuple[socket.socket, socket.socket]:

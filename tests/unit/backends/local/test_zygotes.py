@@ -204,6 +204,30 @@ def test_one_that_dies_over_a_request_is_unavailable(nursery):
     assert nursery.zygotes.pids() == {}
 
 
+def test_what_is_installed_later_is_imported_by_another_zygote(tmp_path_factory):
+    now = ["before"]
+    made = Nursery(tmp_path_factory.mktemp("n"), stamp=lambda: now[0])
+    try:
+        made.fork().line.close()
+        first = made.zygotes.pids()
+        made.fork().line.close()
+        assert made.zygotes.pids() == first
+        now[0] = "after"
+        made.fork().line.close()
+        assert made.zygotes.pids() != first
+        assert not psutil.pid_exists(first["python"])
+    finally:
+        made.close()
+
+
+def test_an_installation_changes_the_stamp(tmp_path, monkeypatch):
+    monkeypatch.setattr(zygotes.sysconfig, "get_paths", lambda: {"purelib": str(tmp_path), "platlib": "/no/such"})
+    before = zygotes.installed()
+    assert before == zygotes.installed()
+    os.utime(tmp_path, ns=(1, 1))
+    assert zygotes.installed() != before
+
+
 def test_a_zygote_that_hangs_is_killed_and_forks_nothing_later(nursery, monkeypatch):
     nursery.fork().line.close()
     pid = nursery.zygotes.pids()["python"]
