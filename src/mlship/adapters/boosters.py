@@ -3,7 +3,7 @@
 A native file is loaded as the library's own Booster, so ``predict`` gives what the library's predict gives (XGBoost and
 LightGBM: probabilities), and ``margin`` the raw scores. A pickled wrapper has the outputs of its methods, as in
 scikit-learn. Names, number and kinds of the features come from the booster itself. The option ``threads`` limits the
-threads of one prediction.
+threads of one prediction; without it they are the server's share of the machine, which OpenMP tells LightGBM by itself.
 """
 
 from __future__ import annotations
@@ -32,8 +32,7 @@ def load_xgboost(artifact: model.Artifact) -> model.Model:
     if artifact.variant in unpickle.VARIANTS:
         fitted = unpickle.load(artifact)
         if not isinstance(fitted, xgboost.Booster):
-            threads = _threads(artifact)
-            if threads:
+            if threads := _threads(artifact) or (artifact.threads if fitted.n_jobs in (None, 0, -1) else 0):
                 fitted.set_params(n_jobs=threads)
             form = _xgboost_form(fitted.get_booster(), wrapper=True)
             return _serve(
@@ -46,7 +45,7 @@ def load_xgboost(artifact: model.Artifact) -> model.Model:
         booster = fitted
     else:
         booster = _open(artifact, lambda: xgboost.Booster(model_file=str(artifact.file)))
-    if threads := _threads(artifact):
+    if threads := _threads(artifact) or artifact.threads:
         booster.set_param({"nthread": threads})
     form = _xgboost_form(booster, wrapper=False)
     predict = functools.partial(_xgboost_predict, xgboost, booster, _in_place(booster, form))
@@ -183,7 +182,7 @@ def _lightgbm_column(name: str, categories: tuple[Any, ...] | None, value: float
 def load_catboost(artifact: model.Artifact) -> model.Model:
     """Load a CatBoost model (cbm, or pickled); see ``model.Load``."""
     catboost = _library(artifact, "catboost")
-    threads = _threads(artifact)
+    threads = _threads(artifact) or artifact.threads
     keywords = {"thread_count": threads} if threads else {}
     if artifact.variant in unpickle.VARIANTS:
         fitted = unpickle.load(artifact)

@@ -2,7 +2,7 @@
 
 Names, datatypes and shapes are the model's own; a symbolic dimension is free. What scikit-learn converters give as a
 sequence of maps (class to probability) becomes a matrix with a column per class, in the order of the classes' names.
-The option ``threads`` limits the threads of one inference.
+The option ``threads`` limits the threads of one inference; without it they are the server's share of the machine.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def load(artifact: model.Artifact) -> model.Model:
     runtime = importlib.import_module(library.module)
     options = runtime.SessionOptions()
     options.log_severity_level = 3
-    if threads := _threads(artifact):
+    if threads := _threads(artifact) or artifact.threads:
         options.intra_op_num_threads = threads
     try:
         session = runtime.InferenceSession(str(artifact.file), options, providers=["CPUExecutionProvider"])

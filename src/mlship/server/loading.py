@@ -23,6 +23,7 @@ from mlship.server.artifact import find, versions
 
 ADAPTERS = "mlship.adapters"
 LOG = logging.getLogger(__name__)
+_REMEMBERED: dict[str, contract.Load] = {}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -30,7 +31,8 @@ class Source:
     """Where a version of a model comes from. ``format`` empty: found by looking; ``options`` go to the adapter.
 
     ``accelerate``: whether it may be compiled, and how close the compiled form must be; ``proofs``: the folder in which
-    proofs of that are kept, None when they are not.
+    proofs of that are kept, None when they are not. ``threads``: those its library may use for one call; 0 leaves that
+    to the library.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Source:
     options: Mapping[str, str] = dataclasses.field(default_factory=dict)
     accelerate: verdict.Mode = verdict.Mode.OFF
     proofs: pathlib.Path | None = None
+    threads: int = 0
 
     @property
     def label(self) -> str:
@@ -72,11 +75,18 @@ def from_disk(source: Source) -> contract.Model:
         if difference.severity >= versions.Severity.MINOR:
             extra = logs.fields(model=source.name, library=difference.name, why=difference.message)
             LOG.warning("library version differs", extra=extra)
-    return adapter(artifact.format)(artifact)
+    return adapter(artifact.format)(dataclasses.replace(artifact, threads=source.threads))
+
+
+def remember(name: str) -> None:
+    """Find the adapter of a model format once for all: looking reads the metadata of everything installed."""
+    _REMEMBERED[name] = adapter(name)
 
 
 def adapter(name: str) -> contract.Load:
     """The adapter of a model format, imported now."""
+    if name in _REMEMBERED:
+        return _REMEMBERED[name]
     found = importlib.metadata.entry_points(group=ADAPTERS, name=name)
     if not found:
         have = sorted({entry.name for entry in importlib.metadata.entry_points(group=ADAPTERS)})

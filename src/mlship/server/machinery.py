@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 from mlship.server import worker
 
@@ -20,11 +21,14 @@ class Machinery:
     codecs: worker.Workers
 
     @classmethod
-    def start(cls, workers: int) -> Machinery:
-        """``workers`` inference threads, one for loading and one for codecs."""
+    def start(cls, workers: int, *, prepare: Callable[[], None] | None = None) -> Machinery:
+        """``workers`` inference threads, one for loading and one for codecs.
+
+        Each thread that runs models begins with ``prepare``.
+        """
         return cls(
-            workers=worker.Workers(workers),
-            loader=worker.Workers(1),
+            workers=worker.Workers(workers, prepare=prepare),
+            loader=worker.Workers(1, prepare=prepare),
             private=worker.PrivateLoop(),
             codecs=worker.Workers(1),
         )

@@ -23,6 +23,7 @@ import socket
 import sys
 import threading
 from collections.abc import Iterator
+from typing import NoReturn
 
 from mlship import aio, errors
 from mlship.server import (
@@ -34,8 +35,10 @@ from mlship.server import (
     logs,
     machinery,
     metrics,
+    pools,
     repository,
     settings,
+    started,
     worker,
 )
 from mlship.server.rest import http_server, rest_api
@@ -55,22 +58,27 @@ class Exit(enum.IntEnum):
     INTERNAL = 70
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """The command line."""
+def main(arguments: list[str] | None = None, start: started.Start | None = None) -> int:
+    """The command line. ``start`` is the one under way; without it, that of this process."""
     try:
         chosen = settings.parse(sys.argv[1:] if arguments is None else arguments)
     except errors.SpecError as error:
         sys.stderr.write(f"{error}\n")
         return Exit.USAGE
-    return run(chosen)
+    return run(chosen, start)
 
 
-def run(chosen: settings.Settings) -> int:
+def run(chosen: settings.Settings, start: started.Start | None = None) -> int:
     """Serve until a signal or a failure; the exit code. The last log line of a failure has its cause and its hint."""
+    start = start or started.cold()
     logs.configure(form=chosen.log_format, level=chosen.log_level)
+    # ONNX Runtime would open a connection to its maker and a thread to feed it. It is told before it is imported.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    pools.declare(chosen.cpus, os.environ)
+    start.over("fork" if start.how == "forked" else "import")
     try:
         chosen.check()
-        failure = aio.run(_serve(chosen))
+        failure = aio.run(_serve(chosen, start))
     except errors.MlshipError as error:
         failure = error
     except Exception:
@@ -113,15 +121,19 @@ class _Signals:
         self.stop.set()
 
 
-async def _serve(chosen: settings.Settings) -> errors.MlshipError | None:
+async def _serve(chosen: settings.Settings, start: started.Start) -> errors.MlshipError | None:
     """Serve until a signal; the failure of the one model, when that is why it ended."""
     # Before the sockets: whoever can connect may also send a signal and expect a clean end.
     signals = _Signals()
     with _listening():
         listener = listen.unix(chosen.http_socket) if chosen.http_socket else listen.tcp(chosen.host, chosen.port)
-    engine = machinery.Machinery.start(chosen.workers)
+    wanted = pools.limits(chosen.cpus, os.environ)
+    # The loop's own thread runs short calls of models, and so is one of those that OpenMP must be told about.
+    pools.apply_to_process(wanted)
+    pools.apply_to_thread(wanted)
+    engine = machinery.Machinery.start(chosen.threads, prepare=functools.partial(pools.apply_to_thread, wanted))
     try:
-        return await _Server(chosen, engine, listener, signals).run()
+        return await _Server(chosen, engine, listener, signals).run(start)
     finally:
         listener.close()
         if chosen.http_socket is not None:
@@ -150,23 +162,28 @@ class _Server:
         inference = infer.Inference(self._models, request_timeout=chosen.request_timeout, counters=counters)
         app = rest_api.App(inference, max_body_bytes=chosen.max_body_bytes, codecs=engine.codecs)
         self._http = http_server.HttpServer(app, listener, drain_seconds=chosen.drain_seconds + _LAST_ANSWERS_SECONDS)
-        service = grpc_api.Service(inference=inference, max_bytes=chosen.max_body_bytes, codecs=engine.codecs)
-        self._grpc = grpc_api.server(service)
+        self._service = grpc_api.Service(inference=inference, max_bytes=chosen.max_body_bytes, codecs=engine.codecs)
         self._signals = signals
+        self._open = asyncio.Event()
 
     def _queues(self) -> list[metrics.Queue]:
         return [(name, queue.waiting, queue.running) for name, queue in self._models.queues()]
 
-    async def run(self) -> errors.MlshipError | None:
+    async def run(self, start: started.Start) -> errors.MlshipError | None:
         """Serve until a signal or until the one model cannot be loaded."""
         for source in _discover(self._settings):
             self._models.register(source)
-        grpc_at = await self._start_grpc()
         async with aio.tasks(_log_failure) as tasks:
+            # On its own thread: it goes on while the rest of the server comes up.
+            load = tasks.start(self._load(start), name="load")
+            await asyncio.sleep(0)
+            self._grpc = grpc_api.server(self._service)
+            grpc_at = await self._start_grpc()
             serving = tasks.start(self._http.run(), name="http")
             await self._http.up.wait()
             LOG.info("listening", extra=logs.fields(http=_address(self._listener), grpc=grpc_at, pid=os.getpid()))
-            load = tasks.start(self._load(), name="load")
+            start.over("listening")
+            self._open.set()
             stopping = tasks.start(self._signals.stop.wait(), name="stop")
             await asyncio.wait([load, stopping, serving], return_when=asyncio.FIRST_COMPLETED)
             failure = load.result() if load.done() else None
@@ -177,10 +194,17 @@ class _Server:
             await self._drain(serving)
             return failure
 
-    async def _load(self) -> errors.MlshipError | None:
+    async def _load(self, start: started.Start) -> errors.MlshipError | None:
         failures = await self._models.load_all()
+        await self._open.wait()
+        start.over("load")
+        if not failures:
+            start.on_ready()
+            LOG.info("started", extra=logs.fields(**start.fields()))
         # What is here now stays: collections need not walk through the libraries and the models again and again.
-        gc.collect()
+        # In a fork the libraries are out of sight already, and to collect the little else would fill shared pages.
+        if start.how != "forked":
+            gc.collect()
         gc.freeze()
         if self._settings.source is not None:
             return failures[0] if failures else None
@@ -232,13 +256,15 @@ async def _finished(task: asyncio.Task[None]) -> None:
 
 
 def _discover(chosen: settings.Settings) -> list[loading.Source]:
+    threads = pools.limits(chosen.cpus, os.environ)["openmp"]
     if chosen.model_repository is not None:
         found = folder.scan(chosen.model_repository, model_format=chosen.model_format, options=chosen.model_options)
         return [
-            dataclasses.replace(source, accelerate=chosen.accelerate, proofs=chosen.proof_cache) for source in found
+            dataclasses.replace(source, accelerate=chosen.accelerate, proofs=chosen.proof_cache, threads=threads)
+            for source in found
         ]
     source = chosen.source
-    return [source] if source is not None else []
+    return [dataclasses.replace(source, threads=threads)] if source is not None else []
 
 
 def _address(listener: socket.socket) -> str:
@@ -252,7 +278,7 @@ def _log_failure(task: str, error: BaseException) -> None:
     LOG.error("task failed", exc_info=error, extra=logs.fields(task=task))
 
 
-def _exit(code: int) -> None:
+def leave(code: int) -> NoReturn:
     """End the process, even where model code still runs on a thread that cannot be stopped."""
     logging.shutdown()
     if any(thread.name.startswith(worker.THREAD_PREFIX) for thread in threading.enumerate()):
@@ -262,4 +288,4 @@ def _exit(code: int) -> None:
 
 
 if __name__ == "__main__":
-    _exit(main())
+    leave(main())

@@ -34,6 +34,7 @@ class Artifact:
     ``path`` is what was given (file or folder), ``file`` the file that holds the model, ``format`` the model format
     (an entry point name), ``variant`` how it is stored (pickle, joblib, skops, json, ubj, txt, cbm, onnx, python ...),
     ``versions`` the library versions recorded in it, ``options`` what the user set (flags, model.schema.yaml).
+    ``threads`` is how many a library may use for one call where nobody set the option; 0 leaves that to the library.
     """
 
     path: pathlib.Path
@@ -42,6 +43,7 @@ class Artifact:
     variant: str
     versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
     options: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    threads: int = 0
 
 
 class Model(Protocol):

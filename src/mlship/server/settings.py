@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import os
+import functools
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 
-from mlship import errors
+from mlship import cores, errors
 from mlship.server import folder, loading, logs
 from mlship.server.accelerate import verdict
 
 _MEBIBYTE = 1024 * 1024
+_MOST_WORKERS = 8
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -20,7 +21,8 @@ class Settings:
     """What to serve (a model, or a folder of models), where, and within which limits.
 
     ``http_socket`` wins over ``host`` and ``port``; port 0 takes a free one, ``grpc_port`` None means no gRPC,
-    ``proof_cache`` None that a compiled form is proven anew at each start.
+    ``proof_cache`` None that a compiled form is proven anew at each start. Pools of threads are sized to ``cpus``, and so
+    is ``threads`` where ``workers`` is None.
     """
 
     model_path: pathlib.Path | None = None
@@ -38,7 +40,8 @@ class Settings:
     grpc_port: int | None = None
     max_body_bytes: int = 256 * _MEBIBYTE
     request_timeout: float = 60.0
-    workers: int = dataclasses.field(default_factory=lambda: max(1, min(8, os.cpu_count() or 1)))
+    cpus: int = dataclasses.field(default_factory=cores.available)
+    workers: int | None = None
     queue_size: int = 1000
     max_batch_size: int = 128
     batch_latency_ms: float = 0.0
@@ -52,6 +55,11 @@ class Settings:
             raise errors.SpecError("give either --model-path with --model-name, or --model-repository.")
         folder.check_name(self.model_name)
         folder.check_version(self.model_version)
+
+    @property
+    def threads(self) -> int:
+        """Threads that run models: one for each processor, but 2 at least, so that a slow request stalls nobody."""
+        return self.workers or max(2, min(_MOST_WORKERS, self.cpus))
 
     @property
     def source(self) -> loading.Source | None:
@@ -83,6 +91,7 @@ class _Parser(argparse.ArgumentParser):
         raise errors.SpecError(f"{message}.", hint="--help lists the flags.")
 
 
+@functools.cache
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="python -m mlship.server.main", description="Serve one model, or a folder of models.", allow_abbrev=False
@@ -115,7 +124,10 @@ def _parser() -> argparse.ArgumentParser:
     limits = parser.add_argument_group("limits")
     limits.add_argument("--max-body-bytes", type=_whole(1, 2**31 - 1), help="largest request, REST and gRPC (256 MiB)")
     limits.add_argument("--request-timeout", type=_seconds, help="seconds a request may take (60)")
-    limits.add_argument("--workers", type=_whole(1, 1024), help="threads that run models (the processors, at most 8)")
+    limits.add_argument(
+        "--cpus", type=_whole(1, 1024), help="processors that libraries' thread pools are sized to (those there are)"
+    )
+    limits.add_argument("--workers", type=_whole(1, 1024), help="threads that run models (--cpus, 2 to 8)")
     limits.add_argument("--queue-size", type=_whole(0, 10**6), help="requests that may wait for a worker (1000)")
     limits.add_argument(
         "--max-batch-size", type=_whole(0, 10**6), help="rows up to which waiting requests are joined; 1: never (128)"

@@ -53,10 +53,14 @@ class Runner(Protocol):
 
 
 class Workers:
-    """A fixed set of threads that run jobs in the order they came. The jobs waiting are bounded by who submits them."""
+    """A fixed set of threads that run jobs in the order they came. The jobs waiting are bounded by who submits them.
 
-    def __init__(self, threads: int) -> None:
+    Each thread begins with ``prepare``, which must not raise.
+    """
+
+    def __init__(self, threads: int, *, prepare: Callable[[], None] | None = None) -> None:
         self.size = threads
+        self._prepare = prepare
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._threads = [
             threading.Thread(target=self._work, name=f"{THREAD_PREFIX}-{number}", daemon=True)
@@ -66,6 +70,8 @@ class Workers:
             thread.start()
 
     def _work(self) -> None:
+        if self._prepare is not None:
+            self._prepare()
         while (job := self._jobs.get()) is not None:
             job()
 

@@ -148,6 +148,33 @@ def test_class_names_of_a_booster(tmp_path: pathlib.Path, serve: Serve) -> None:
     assert np.array_equal(answer["label"], names[made.expected["predict"].argmax(axis=1)])
 
 
+def test_a_share_of_the_machine_changes_no_answer(tmp_path: pathlib.Path, serve: Serve) -> None:
+    for maker in (models.xgboost_json, models.xgboost_wrapper, models.lightgbm_txt, models.catboost_cbm):
+        folder = tmp_path / maker.__name__
+        folder.mkdir()
+        made = maker(folder)
+        model = serve(made.path, threads=2)
+        answer = model.infer(made.inputs, outputs=tuple(made.expected), parameters={})
+        for name, expected in made.expected.items():
+            assert np.array_equal(answer[name], expected), (maker.__name__, name)
+
+
+def test_a_share_of_the_machine_is_no_more_than_the_model_asked_for(
+    tmp_path: pathlib.Path, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import joblib
+    import xgboost
+
+    asked = []
+    real = xgboost.XGBModel.set_params
+    monkeypatch.setattr(xgboost.XGBModel, "set_params", lambda self, **to: (asked.append(to), real(self, **to))[1])
+    for name, own in (("open.joblib", None), ("one.joblib", 1)):
+        fitted = xgboost.XGBRegressor(n_estimators=2, n_jobs=own).fit(np.eye(4), np.arange(4))
+        joblib.dump(fitted, tmp_path / name)
+        serve(tmp_path / name, threads=3)
+    assert asked == [{"n_jobs": 3}]
+
+
 def test_a_bad_number_of_threads_is_refused(tmp_path: pathlib.Path, serve: Serve) -> None:
     with pytest.raises(errors.SpecError, match="threads must be a positive number, got 'many'"):
         serve(models.xgboost_json(tmp_path).path, {"threads": "many"})

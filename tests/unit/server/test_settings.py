@@ -4,7 +4,7 @@ import pathlib
 
 import pytest
 
-from mlship import errors
+from mlship import cores, errors
 from mlship.server import settings
 
 
@@ -27,6 +27,18 @@ def test_every_flag_arrives() -> None:
     assert (found.max_body_bytes, found.request_timeout, found.workers, found.queue_size) == (5, 1.5, 3, 0)
     assert (found.max_batch_size, found.batch_latency_ms) == (7, 2.5)
     assert (found.drain_seconds, found.log_format, found.log_level) == (2.0, "text", "debug")
+
+
+@pytest.mark.parametrize(
+    ("flags", "threads"),
+    [("--cpus 1", 2), ("--cpus 5", 5), ("--cpus 64", 8), ("--cpus 1 --workers 1", 1), ("--workers 20", 20)],
+)
+def test_threads_follow_the_processors_unless_said_otherwise(flags: str, threads: int) -> None:
+    assert settings.parse(["--model-path", "m", *flags.split()]).threads == threads
+
+
+def test_processors_are_those_of_this_process() -> None:
+    assert settings.Settings().cpus == cores.available()
 
 
 @pytest.mark.parametrize(

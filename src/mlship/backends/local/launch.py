@@ -1,8 +1,10 @@
 """One start of a program: its port, its sockets, its log file, its environment, the process itself and its record.
 
-Blocking, and therefore called in a thread (``unit.py``). The child has its own session, so it outlives the control
-plane; it gets none of our descriptors, and its output goes straight to its log file, opened to append, with no pipe
-that could break. Its mark is in its environment before it exists, and its record has the pid as soon as there is one.
+Blocking, and therefore called in a thread (``unit.py``). A replica of our own model server is forked from a zygote
+where that goes (``families``, ``zygotes``); all else, and what could not be forked, is executed. Either way it has a
+session of its own, so it outlives the control plane; it gets none of our descriptors, and its output goes straight to
+its log file, opened to append, with no pipe that could break. Its mark is in its environment before it does anything,
+and its record has the pid as soon as there is one.
 """
 
 from __future__ import annotations
@@ -15,43 +17,83 @@ import subprocess
 from collections.abc import Mapping
 
 from mlship import errors
-from mlship.backends.local import expand, pids, records
+from mlship.backends.local import expand, families, jobs, pids, records, zygotes
 
 JOB_MARK = "MLSHIP_JOB"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Launched:
-    """``problem``: the process runs but its record could not be written."""
+    """``problem``: the process runs but its record could not be written.
+
+    ``line``: what a forked process and its zygote say more about it. ``cold``: why it was not forked, when it could.
+    """
 
     pid: int
     born: str
     port: int | None
     log_start: int
     problem: str = ""
+    line: socket.socket | None = None
+    cold: str = ""
 
 
-def launch(record: records.Record, *, store: records.Records, home: str, inherited: Mapping[str, str]) -> Launched:
-    """Start the program of ``record`` and write the record. Raises ``errors.BackendError`` when it cannot start."""
+@dataclasses.dataclass(frozen=True, slots=True)
+class Means:
+    """What every start needs. ``zygotes`` None: everything starts cold."""
+
+    store: records.Records
+    home: str
+    inherited: Mapping[str, str] = dataclasses.field(repr=False)
+    zygotes: zygotes.Zygotes | None = None
+
+
+def launch(record: records.Record, means: Means, *, cpus: int = 0) -> Launched:
+    """Start the program of ``record`` and write the record. Raises ``errors.BackendError`` when it cannot start.
+
+    Args:
+        cpus: processors that a model server may count on; 0 when nothing is to be said about them.
+    """
     job = record.job
     port = _free_port() if job.spec.needs_port else None
     provided = dict(job.provided) | ({} if port is None else {"PORT": str(port)})
-    command = expand.command(job.spec, provided=provided, inherited=inherited)
-    marks = {pids.MARK: f"{home}/{record.key}", JOB_MARK: job.hash}
+    command = expand.command(job.spec, provided=provided, inherited=means.inherited)
+    if cpus:
+        command = dataclasses.replace(command, argv=families.with_share(job.spec, command.argv, cpus))
+    marks = {pids.MARK: f"{means.home}/{record.key}", JOB_MARK: job.hash}
     for path in job.sockets:
         records.remove(pathlib.Path(path))
     descriptor = open_log(job.log)
     try:
         log_start = os.fstat(descriptor).st_size
-        pid = _spawn(command, marks, descriptor)
+        newborn, cold = _fork(job, command, marks, descriptor, means)
+        pid = _spawn(command, marks, descriptor) if newborn is None else newborn.pid
     finally:
         os.close(descriptor)
     born = pids.born(pid) or ""
+    problem = ""
     try:
-        store.write(dataclasses.replace(record, pid=pid, born=born, port=port, log_start=log_start, served=False))
+        noted = dataclasses.replace(record, pid=pid, born=born, port=port, log_start=log_start, served=False)
+        means.store.write(noted)
     except errors.BackendError as error:
-        return Launched(pid, born, port, log_start, problem=str(error))
-    return Launched(pid, born, port, log_start)
+        problem = str(error)
+    if newborn is not None:
+        newborn.go()
+    line = None if newborn is None else newborn.line
+    return Launched(pid, born, port, log_start, problem=problem, line=line, cold=cold)
+
+
+def _fork(
+    job: jobs.Job, command: expand.Command, marks: Mapping[str, str], log: int, means: Means
+) -> tuple[zygotes.Newborn | None, str]:
+    """The forked process; without one, why not, if it should have been."""
+    family = families.of(job.spec)
+    if not family or means.zygotes is None:
+        return None, ""
+    try:
+        return means.zygotes.fork(family, command, marks, log), ""
+    except zygotes.Unavailable as error:
+        return None, str(error)
 
 
 def open_log(path: pathlib.Path) -> int:

@@ -17,8 +17,20 @@ import pathlib
 import time
 from collections.abc import Callable, Mapping
 
-from mlship import aio, errors, home
-from mlship.backends.local import adoption, events, folders, jobs, logfiles, process, records, unit
+from mlship import aio, cores, errors, home
+from mlship.backends.local import (
+    adoption,
+    events,
+    families,
+    folders,
+    jobs,
+    launch,
+    logfiles,
+    process,
+    records,
+    unit,
+    zygotes,
+)
 from mlship.plan import observed
 
 log = logging.getLogger(__name__)
@@ -56,6 +68,7 @@ class Supervisor:
         environ: the environment that children inherit, ``MLSHIP_*`` excepted.
         on_error: called with a task's name and its exception when something fails that should not.
         largest_log, look_at_logs_every: bytes after which a log is rotated; seconds between two looks at the logs.
+        warm: whether replicas of our own model server are forked from zygotes; else all start cold.
     """
 
     def __init__(
@@ -67,6 +80,7 @@ class Supervisor:
         clock: Callable[[], float] | None = None,
         largest_log: int = logfiles.LARGEST,
         look_at_logs_every: float = 2.0,
+        warm: bool = True,
     ) -> None:
         self._place = place
         self._tasks = aio.Tasks(on_error)
@@ -77,15 +91,17 @@ class Supervisor:
         self._empty.set()
         self._largest_log = largest_log
         self._look_at_logs_every = look_at_logs_every
+        self._zygotes = zygotes.Zygotes(home=place.root, logs=place.logs, inherited=environ) if warm else None
+        self._processors = cores.available()
+        self._means = launch.Means(records.Records(place.records), mark_of(place), dict(environ), self._zygotes)
         self._world = unit.World(
-            home=mark_of(place),
-            store=records.Records(place.records),
-            inherited=dict(environ),
+            means=self._means,
             clock=clock or steady_clock(),
             tasks=self._tasks,
             threads=self._threads,
             changed=self._changed,
             forget=self._forget,
+            cpus=self._share,
         )
 
     async def start(self) -> None:
@@ -108,7 +124,7 @@ class Supervisor:
             self._units[key].begin(job)
             return
         record = records.Record(key, job)
-        self._world.store.write(record)
+        self._means.store.write(record)
         self._add(record).deliver(events.Start())
 
     def stop(self, key: str) -> None:
@@ -143,13 +159,15 @@ class Supervisor:
         for held in self._units.values():
             held.close()
         await self._tasks.close()
+        if self._zygotes is not None:
+            await asyncio.to_thread(self._zygotes.close)
         # A start that is under way gets to the end of its record, which takes milliseconds.
         await asyncio.to_thread(self._threads.shutdown, wait=True, cancel_futures=True)
 
     def _prepare(self) -> tuple[adoption.Finding, ...]:
         for folder in (self._place.root, self._place.records, self._place.sockets, self._place.logs):
             folders.private(folder)
-        return adoption.survey(self._world.store, self._world.home)
+        return adoption.survey(self._means.store, self._means.home)
 
     def _take(self, finding: adoption.Finding) -> None:
         held = self._add(finding.record)
@@ -165,6 +183,16 @@ class Supervisor:
         self._empty.clear()
         return held
 
+    def _share(self) -> int:
+        """Processors for each replica of our model server, as many as there are now."""
+        replicas = sum(families.is_model_server(held.job.spec) for held in self._units.values())
+        return cores.share(self._processors, replicas)
+
+    @property
+    def zygotes(self) -> dict[str, int]:
+        """The pids of the zygotes that run, by the format of their models."""
+        return {} if self._zygotes is None else self._zygotes.pids()
+
     def _changed(self, key: str) -> None:
         for subscriber in self._subscribers:
             subscriber(key)
@@ -179,6 +207,8 @@ class Supervisor:
             await asyncio.sleep(self._look_at_logs_every)
             paths = [held.job.log for held in self._units.values()]
             await asyncio.to_thread(self._rotate, paths)
+            if self._zygotes is not None:
+                await asyncio.to_thread(self._zygotes.tidy)
 
     def _rotate(self, paths: list[pathlib.Path]) -> None:
         for path in paths:

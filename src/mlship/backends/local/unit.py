@@ -13,7 +13,7 @@ import dataclasses
 import functools
 import logging
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from mlship import aio, errors
 from mlship.backends.local import events, exits, expand, jobs, lastline, launch, pids, probes, process, records, reports
@@ -27,16 +27,15 @@ _ENDING = frozenset({observed.Phase.TERMINATING, observed.Phase.KILLING})
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class World:
-    """What all units share. ``home`` marks the processes of this installation; ``changed`` hears of every change."""
+    """What all units share. ``cpus`` is the share of one replica now; ``changed`` hears of every change."""
 
-    home: str
-    store: records.Records
-    inherited: Mapping[str, str] = dataclasses.field(repr=False)
+    means: launch.Means
     clock: Callable[[], float]
     tasks: aio.Tasks
     threads: concurrent.futures.Executor
     changed: Callable[[str], None]
     forget: Callable[[str], None]
+    cpus: Callable[[], int] = lambda: 0
 
 
 class Unit:
@@ -52,6 +51,7 @@ class Unit:
         self._exit_watch: exits.ExitWatch | None = None
         self._prober: asyncio.Task[None] | None = None
         self.acceleration: observed.Acceleration | None = None
+        self._ask_now = asyncio.Event()
 
     @property
     def job(self) -> jobs.Job:
@@ -125,7 +125,7 @@ class Unit:
     def _forget(self) -> None:
         self.close()
         try:
-            self._world.store.remove(self.record.key)
+            self._world.means.store.remove(self.record.key)
             for path in self.job.sockets:
                 records.remove(pathlib.Path(path))
         except errors.BackendError as error:
@@ -142,9 +142,7 @@ class Unit:
             started_at=self._world.clock(),
             served=False,
         )
-        start = functools.partial(
-            launch.launch, self.record, store=self._world.store, home=self._world.home, inherited=self._world.inherited
-        )
+        start = functools.partial(launch.launch, self.record, self._world.means, cpus=self._world.cpus())
         try:
             launched = await asyncio.get_running_loop().run_in_executor(self._world.threads, start)
         except errors.BackendError as error:
@@ -152,10 +150,14 @@ class Unit:
             return
         if launched.problem:
             log.warning("%s: %s", self.record.key, launched.problem)
+        if launched.cold:
+            log.warning("%s: started cold: %s", self.record.key, launched.cold)
         self.record = dataclasses.replace(
             self.record, pid=launched.pid, born=launched.born, port=launched.port, log_start=launched.log_start
         )
-        self._exit_watch = exits.ExitWatch(launched.pid, launched.born, self._exited)
+        self._exit_watch = exits.ExitWatch(
+            launched.pid, launched.born, self._exited, line=launched.line, on_ready=self._ask_now.set
+        )
         self.deliver(events.Spawned(launched.pid))
 
     def _exited(self, code: int | None, number: int | None) -> None:
@@ -167,7 +169,7 @@ class Unit:
 
     async def _clear_up(self) -> None:
         """One that was not our child may have left children that nothing but their mark leads to."""
-        sweep = functools.partial(pids.kill_marked, self._world.home, self.record.key)
+        sweep = functools.partial(pids.kill_marked, self._world.means.home, self.record.key)
         await asyncio.get_running_loop().run_in_executor(self._world.threads, sweep)
         self._report_exit(None, None)
 
@@ -186,7 +188,7 @@ class Unit:
         if self.process.served and not before.served and not self.record.served:
             self.record = dataclasses.replace(self.record, served=True)
             try:
-                self._world.store.write(self.record)
+                self._world.means.store.write(self.record)
             except errors.BackendError as error:
                 log.warning("%s: %s", self.record.key, error)
 
@@ -223,7 +225,8 @@ class Unit:
                 wait = probes.FIRST_WAIT
                 await asyncio.sleep(self.job.spec.probe.period if answer.ready else probes.LONGEST_WAIT_AT_START)
             else:
-                await asyncio.sleep(wait)
+                await aio.wait_event(self._ask_now, wait)
+                self._ask_now.clear()
                 wait = min(wait * 1.3, probes.LONGEST_WAIT_AT_START)
 
     async def _read_report(self) -> None:

@@ -8,6 +8,7 @@ Recorded versions may be partial ("2" for a pickle that only NumPy 2 writes): as
 from __future__ import annotations
 
 import enum
+import functools
 import importlib.metadata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ _DISTRIBUTIONS: dict[str, tuple[str, ...]] = {
     "catboost": ("catboost",),
     "skops": ("skops",),
 }
+KNOWN = tuple(_DISTRIBUTIONS)
 
 
 class Severity(enum.IntEnum):
@@ -49,11 +51,17 @@ def installed(names: Iterable[str]) -> dict[str, str]:
     for name in names:
         for distribution in _DISTRIBUTIONS.get(name, (name,)):
             try:
-                found[name] = importlib.metadata.version(distribution)
+                found[name] = _version(distribution)
                 break
             except importlib.metadata.PackageNotFoundError:
                 continue
     return found
+
+
+@functools.cache
+def _version(distribution: str) -> str:
+    """Parsing the metadata of a large package takes milliseconds; what is installed changes with a new process only."""
+    return importlib.metadata.version(distribution)
 
 
 def compare(recorded: Mapping[str, str], installed: Mapping[str, str]) -> tuple[Difference, ...]:

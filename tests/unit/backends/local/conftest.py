@@ -47,7 +47,8 @@ class World:
     def make(self, **options):
         made = supervisor.Supervisor(
             self.home,
-            environ={"PATH": os.environ["PATH"], "MLSHIP_TOKEN": "s3cret"},
+            environ={name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
+            | {"MLSHIP_TOKEN": "s3cret"},
             on_error=lambda name, error: self.errors.append((name, error)),
             **options,
         )

@@ -1,11 +1,13 @@
 import asyncio
 import os
 import signal
+import socket
 import subprocess
 import sys
 
 import pytest
 
+from mlship import forks
 from mlship.backends.local import exits, pids
 
 
@@ -76,3 +78,69 @@ async def test_a_closed_watch_tells_nothing():
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
     told.close()
+
+
+def orphan():
+    """A process that is not our child, as one that a zygote forked is not: its pid, and its parent."""
+    code = "import subprocess as s; print(s.Popen(['sleep', '600'], start_new_session=True).pid, flush=True); input()"
+    parent = subprocess.Popen([sys.executable, "-S", "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    return int(parent.stdout.readline()), parent
+
+
+@pytest.mark.usefixtures("way")
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ([forks.Ready(), forks.Ended(3, None)], (3, None)),
+        ([forks.Ended(None, 9)], (None, 9)),
+        ([forks.Ready()], (None, None)),
+        ([], (None, None)),
+    ],
+)
+@pytest.mark.parametrize("before", [True, False])
+async def test_what_the_line_of_a_forked_process_says_is_told(said, told, before, monkeypatch):
+    monkeypatch.setattr(exits, "_SAYS_WITHIN", 30.0)
+    pid, parent = orphan()
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ended, ready = asyncio.get_running_loop().create_future(), []
+    exits.ExitWatch(
+        pid, pids.born(pid), lambda *how: ended.set_result(how), line=ours, on_ready=lambda: ready.append(True)
+    )
+    with parent, theirs:
+        if not before:
+            os.kill(pid, signal.SIGKILL)
+            await asyncio.sleep(0)
+        for word in said:
+            theirs.send(forks.encode(word))
+        theirs.close()
+        if before:
+            await asyncio.sleep(0)
+            os.kill(pid, signal.SIGKILL)
+        assert await asyncio.wait_for(ended, 30) == told
+        assert len(ready) == said.count(forks.Ready())
+        assert ours.fileno() == -1
+        parent.stdin.close()
+
+
+@pytest.mark.usefixtures("way")
+async def test_a_line_that_stays_silent_is_not_waited_for_for_ever(monkeypatch):
+    monkeypatch.setattr(exits, "_SAYS_WITHIN", 0.05)
+    pid, parent = orphan()
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ended = asyncio.get_running_loop().create_future()
+    exits.ExitWatch(pid, pids.born(pid), lambda *how: ended.set_result(how), line=ours)
+    with parent, theirs:
+        os.kill(pid, signal.SIGKILL)
+        assert await asyncio.wait_for(ended, 30) == (None, None)
+        parent.stdin.close()
+
+
+async def test_a_closed_watch_has_let_go_of_the_line():
+    pid, parent = orphan()
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    watching = exits.ExitWatch(pid, pids.born(pid), lambda *_: None, line=ours)
+    watching.close()
+    with parent, theirs:
+        assert ours.fileno() == -1
+        os.kill(pid, signal.SIGKILL)
+        parent.stdin.close()

@@ -1,11 +1,13 @@
 import os
 import pathlib
 import signal
+import socket
+import subprocess
 
 import pytest
 
 from mlship import errors
-from mlship.backends.local import jobs, launch, pids, records
+from mlship.backends.local import jobs, launch, pids, records, zygotes
 from mlship.plan import actions
 
 
@@ -15,7 +17,7 @@ def start(tmp_path, *argv, **rest):
     )
     store = records.Records(tmp_path)
     path = {"PATH": os.environ["PATH"]}
-    return launch.launch(records.Record("a", job), store=store, home="test-of-launch", inherited=path), store
+    return launch.launch(records.Record("a", job), launch.Means(store, "test-of-launch", path)), store
 
 
 def ended(launched):
@@ -65,3 +67,60 @@ def test_a_log_that_cannot_be_opened_says_where(tmp_path):
     with pytest.raises(errors.BackendError, match="cannot open the log file"):
         start(tmp_path, "true")
     assert pathlib.Path(tmp_path / "logs").is_file()
+
+
+class Fake:
+    """Zygotes whose fork is a sleeping process of ours, and what was there when it was told to go."""
+
+    def __init__(self, store, why=""):
+        self.store, self.why, self.asked, self.seen = store, why, [], []
+
+    def fork(self, family, command, marks, log_file):
+        self.asked.append((family, command.argv, dict(marks)))
+        if self.why:
+            raise zygotes.Unavailable(self.why)
+        child = subprocess.Popen(["sleep", "600"])
+        child.returncode = 0
+        self.ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        theirs.close()
+        return Newborn(child.pid, self.ours, self)
+
+
+class Newborn(zygotes.Newborn):
+    def __init__(self, pid, line, owner):
+        super().__init__(pid, line)
+        object.__setattr__(self, "owner", owner)
+
+    def go(self):
+        self.owner.seen = [record.pid for record in self.owner.store.read()]
+        super().go()
+
+
+SERVER = actions.ProcessSpec(argv=("python", "-m", "mlship.server.main", "--model-format", "python", "--help"))
+
+
+def launched(tmp_path, why=""):
+    store = records.Records(tmp_path)
+    fake = Fake(store, why)
+    job = jobs.Job(SERVER, log=tmp_path / "a.log")
+    made = launch.launch(records.Record("a", job), launch.Means(store, "here", dict(os.environ), fake), cpus=3)
+    return made, fake, job
+
+
+def test_a_fork_is_on_record_before_it_is_told_to_go(tmp_path):
+    made, fake, job = launched(tmp_path)
+    os.kill(made.pid, signal.SIGKILL)
+    ended(made)
+    assert fake.seen == [made.pid]
+    ((family, argv, marks),) = fake.asked
+    assert (family, argv[-2:]) == ("python", ("--cpus", "3"))
+    assert marks == {pids.MARK: "here/a", launch.JOB_MARK: job.hash}
+    assert (made.line, made.cold) == (fake.ours, "")
+    fake.ours.close()
+
+
+def test_what_cannot_be_forked_starts_cold_and_says_why(tmp_path):
+    made, fake, _ = launched(tmp_path, why="it hangs")
+    assert ended(made) == 0  # --help
+    assert (made.cold, made.line, len(fake.asked)) == ("it hangs", None, 1)
+    assert "--model-path" in (tmp_path / "a.log").read_text()

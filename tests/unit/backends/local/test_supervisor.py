@@ -1,6 +1,7 @@
 """Real processes under a real supervisor: they crash, hang, outlive their supervisor and are found again."""
 
 import asyncio
+import dataclasses
 import json
 import os
 import pathlib
@@ -12,7 +13,9 @@ import sys
 import psutil
 import pytest
 
+import model_server
 from mlship import errors, home
+from mlship.api import runtime
 from mlship.backends.local import jobs, pids, records, supervisor
 from mlship.plan import actions, observed
 
@@ -421,3 +424,39 @@ def test_a_program_is_supervised_under_uvloop_as_well(bare_world, until):
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(main())
+
+
+async def test_replicas_of_our_server_are_forked_and_share_the_machine(world, until, tmp_path, monkeypatch):
+    monkeypatch.setattr(supervisor.cores, "available", lambda: 7)
+    folder = model_server.write_model(tmp_path / "model", model_server.MODELS["adder"])
+    held = await world.started()
+    for name in ("a", "b", "c"):
+        job = world.job(name=name, probe="/v2/health/ready")
+        flags = ("--model-path", str(folder), "--model-format", "python", "--http-socket", str(world.socket(name)))
+        held.ensure(name, dataclasses.replace(job, spec=dataclasses.replace(job.spec, argv=(*runtime.COMMAND, *flags))))
+    sights = [await until(lambda name=name: (one := held.observe(name)).process.ready and one) for name in "abc"]
+    (zygote,) = held.zygotes.values()
+    for sight in sights:
+        process = psutil.Process(sight.process.pid)
+        assert process.ppid() == zygote
+        # The first may have been started before the others were there; all were when the last was.
+        assert process.cmdline()[process.cmdline().index("--cpus") + 1] in {"2", "3", "7"}
+    os.kill(sights[0].process.pid, signal.SIGTERM)
+    again = await until(lambda: (one := held.observe("a")).process.ready and one.process.restarts == 1 and one)
+    assert (again.process.last_exit.code, again.process.last_exit.signal) == (0, None)
+    process = psutil.Process(again.process.pid)
+    assert process.cmdline()[process.cmdline().index("--cpus") + 1] == "2"
+    await held.close()
+    assert not psutil.pid_exists(zygote)
+    assert all(psutil.pid_exists(one.process.pid) for one in (again, *sights[1:]))
+
+
+async def test_without_zygotes_everything_starts_cold(world, until, tmp_path):
+    folder = model_server.write_model(tmp_path / "model", model_server.MODELS["adder"])
+    held = await world.started(warm=False)
+    job = world.job(probe="/v2/health/ready")
+    flags = ("--model-path", str(folder), "--model-format", "python", "--http-socket", str(world.socket()))
+    held.ensure(KEY, dataclasses.replace(job, spec=dataclasses.replace(job.spec, argv=(*runtime.COMMAND, *flags))))
+    sight = await until(ready(held))
+    assert psutil.Process(sight.process.pid).ppid() == os.getpid()
+    assert held.zygotes == {}
