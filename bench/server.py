@@ -1,7 +1,7 @@
 """One server under measurement: started, watched, ended by its own pid together with every process it made.
 
-Its processes are its descendants and those that name its folder in their command line (a control plane's replicas are
-sessions of their own). Whoever was seen once is ended at the end, pid and start time compared.
+Its processes are its descendants and those that have its folder in their command line or environment (a control
+plane's replicas are sessions of their own). Whoever was seen once is ended at the end, pid and start time compared.
 """
 
 from __future__ import annotations
@@ -16,12 +16,11 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
-import httpx
 import psutil
 
-from bench import bodies, models, subjects
+from bench import bodies, checks, models, subjects
 
 START_SECONDS = 60.0
 _END_SECONDS = 30.0
@@ -39,8 +38,7 @@ class Server:
         self.subject = subject
         self.folder = folder
         self.port, self.grpc_port, self.metrics_port = _free_ports(3)
-        # The gateway has one port for both protocols.
-        if subject.name == "mlship-envoy":
+        if subject.shared_port:
             self.grpc_port = self.port
         self.name = name
         self.url = f"http://127.0.0.1:{self.port}{subject.path.format(name=name)}"
@@ -49,12 +47,41 @@ class Server:
         self._process: subprocess.Popen[bytes] | None = None
         self._seen: dict[int, psutil.Process] = {}
 
-    def start(self, model: models.Model) -> None:
-        """Start it and wait for a right answer. Raises DidNotStart."""
-        home = self.subject.home
-        filled = {
-            "python": str(home / "bin" / "python"),
-            "bin": str(home / "bin"),
+    def start(self, model: models.Model, *, queue: bool = False) -> None:
+        """Start it and wait for a right answer, and for the compiled form where it shall have one. Raises DidNotStart.
+
+        Args:
+            queue: bound its queue, where it has such a setting.
+        """
+        limit = self.subject.queue if queue else None
+        command = [part.format(**self._filled(model)) for part in (*self.subject.command, *(limit or ()))]
+        more = {**self.subject.environment, "BENCH_FOLDER": str(self.folder)}
+        if limit is not None:
+            more["BENCH_QUEUE"] = str(subjects.QUEUE)
+        rows = model.taken(1)
+        body, expected = bodies.body(self.subject.dialect, rows), model.expected(rows)
+        began = time.monotonic()
+        with self.log.open("wb") as log:
+            self._process = subprocess.Popen(
+                command,
+                env=_environment(self.subject, model, more),
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+                cwd=self.folder,
+            )
+        self._until(lambda: checks.http(self.url, body, expected, seconds=5) > 0)
+        self.cold_seconds = time.monotonic() - began
+        if self.subject.compiled:
+            url = f"http://127.0.0.1:{self.port}/v2/models/{self.name}/acceleration"
+            self._until(lambda: checks.compiled(url))
+
+    def _filled(self, model: models.Model) -> dict[str, str]:
+        programs = self.subject.home / "bin"
+        return {
+            "python": str(programs / "python"),
+            "bin": str(programs),
             "model": str(model.path),
             "name": self.name,
             "folder": str(self.folder / "own"),
@@ -62,41 +89,28 @@ class Server:
             "grpc_port": str(self.grpc_port),
             "metrics_port": str(self.metrics_port),
         }
-        command = [part.format(**filled) for part in self.subject.command]
-        rows = model.taken(1)
-        body, expected = bodies.body(self.subject.dialect, rows), model.expected(rows)
-        began = time.monotonic()
-        with self.log.open("wb") as log:
-            self._process = subprocess.Popen(
-                command,
-                env=_environment(home, model, self.subject.environment),
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,
-                cwd=self.folder,
-            )
-        self._until_right(body, expected)
-        self.cold_seconds = time.monotonic() - began
 
-    def _until_right(self, body: bodies.Body, expected: list[int]) -> None:
+    def _until(self, holds: Callable[[], bool]) -> None:
+        """Ask until it holds. Raises DidNotStart when it ends, answers wrong, or takes too long."""
         until = time.monotonic() + START_SECONDS
         last = "no answer"
         while time.monotonic() < until:
-            if self._process is None or self._process.poll() is not None:
+            if not self.alive:
                 raise DidNotStart(f"ended by itself: {self._tail()}")
             try:
-                answer = httpx.post(self.url, content=body.data, headers=body.headers, timeout=5)
-                last = f"{answer.status_code} {answer.text[:200]}"
-                if answer.status_code == 200:
-                    found = bodies.labels(answer.content)
-                    if found != expected:
-                        raise DidNotStart(f"wrong labels: expected {expected}, got {found}")
+                if holds():
                     return
-            except httpx.HTTPError as error:
-                last = repr(error)
+            except checks.Wrong as error:
+                raise DidNotStart(str(error)) from error
+            except checks.NoAnswer as error:
+                last = str(error)
             time.sleep(0.02)
         raise DidNotStart(f"no right answer in {START_SECONDS:.0f} s ({last}): {self._tail()}")
+
+    @property
+    def alive(self) -> bool:
+        """Whether the program that was started still runs."""
+        return self._process is not None and self._process.poll() is None
 
     def _tail(self) -> str:
         return self.log.read_bytes()[-600:].decode(errors="replace")
@@ -108,10 +122,10 @@ class Server:
             with contextlib.suppress(psutil.NoSuchProcess):
                 root = psutil.Process(self._process.pid)
                 found |= {one.pid: one for one in (root, *root.children(recursive=True))}
-        mark = str(self.folder)
-        for one in psutil.process_iter(["cmdline"]):
-            if mark in " ".join(one.info["cmdline"] or ()):
-                found.setdefault(one.pid, one)
+        mark = os.fsencode(self.folder)
+        for one in psutil.process_iter():
+            if one.pid not in found and mark in _words(one.pid):
+                found[one.pid] = one
         self._seen |= found
         return list(found.values())
 
@@ -151,9 +165,21 @@ def _signal(pid: int, number: signal.Signals) -> None:
         os.kill(pid, number)
 
 
-def _environment(home: pathlib.Path, model: models.Model, more: Mapping[str, str]) -> dict[str, str]:
-    path = f"{home / 'bin'}:{os.environ.get('PATH', '')}"
+def _words(pid: int) -> bytes:
+    """A process's command line and its environment when it began; empty for one that has ended or is another's."""
+    found = b""
+    for file in ("cmdline", "environ"):
+        with contextlib.suppress(OSError):
+            found += pathlib.Path(f"/proc/{pid}/{file}").read_bytes()
+    return found
+
+
+def _environment(subject: subjects.Subject, model: models.Model, more: Mapping[str, str]) -> dict[str, str]:
+    path = f"{subject.home / 'bin'}:{os.environ.get('PATH', '')}"
     quiet = {"BENTOML_DO_NOT_TRACK": "True", "RAY_USAGE_STATS_ENABLED": "0", "PYTHONUNBUFFERED": "1"}
+    if subject.is_mlship:
+        # This checkout, also when its environment was built by another.
+        quiet["PYTHONPATH"] = str(subjects.ROOT.parent / "src")
     return {**os.environ, "PATH": path, "BENCH_MODEL": str(model.path), **quiet, **more}
 
 
@@ -167,13 +193,13 @@ def _free_ports(count: int) -> list[int]:
 
 
 @contextlib.contextmanager
-def running(subject: subjects.Subject, model: models.Model) -> Iterator[Server]:
+def running(subject: subjects.Subject, model: models.Model, *, queue: bool = False) -> Iterator[Server]:
     """A started server, ended at the end whatever happened. Raises DidNotStart."""
     # A short path: Ray and the control plane keep Unix sockets below it.
     folder = pathlib.Path(tempfile.mkdtemp(prefix="mb-"))
     server = Server(subject, name=model.name, folder=folder)
     try:
-        server.start(model)
+        server.start(model, queue=queue)
         yield server
     finally:
         server.end()
