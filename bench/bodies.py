@@ -35,7 +35,7 @@ class Body:
 
 def body(dialect: str, rows: Floats) -> Body:
     """Raises KeyError for a dialect that does not exist."""
-    return {"v2": _v2, "binary": _binary, "rows": _rows}[dialect](rows)
+    return DIALECTS[dialect](rows)
 
 
 def _v2(rows: Floats) -> Body:
@@ -54,6 +54,9 @@ def _binary(rows: Floats) -> Body:
     # Binary both ways, as Triton's own client asks for it.
     head = json.dumps({"inputs": [tensor], "parameters": {"binary_data_output": True}}).encode()
     return Body(head + data, content_type="application/octet-stream", head=len(head))
+
+
+DIALECTS = {"v2": _v2, "binary": _binary, "rows": _rows}
 
 
 def labels(answer: bytes, *, head: int = 0) -> list[int]:

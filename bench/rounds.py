@@ -89,7 +89,7 @@ class Rounds:
             cold = {"seconds": target.cold_seconds, "pss_mib": target.pss_mib()}
             self._keep(subject, f"cold-{model.name}", number, cold)
             for load in wanted:
-                with self._kept_failure(subject.name, load.name, number):
+                with self._kept_failure(subject.name, load.name, number, target):
                     self._closed_one(load, target, model, number)
 
     def _closed_one(self, load: loads.Closed, target: server.Server, model: models.Model, number: int) -> None:
@@ -130,13 +130,13 @@ class Rounds:
         with self._started(subject, model, number) as target:
             if target is None:
                 return
-            with self._kept_failure(subject.name, "warming up", number):
+            with self._kept_failure(subject.name, "warming up", number, target):
                 self._warm(target, model, rows=1, clients=64)
             for load, rate in wanted.items():
-                with self._kept_failure(subject.name, load, number):
+                with self._kept_failure(subject.name, load, number, target):
                     self._open(target, load, number, self._load(subject, model, rows=1, rate=rate))
             if self._choices.wanted("mixed"):
-                with self._kept_failure(subject.name, "mixed", number):
+                with self._kept_failure(subject.name, "mixed", number, target):
                     self._mixed(target, model, number)
 
     def _mixed(self, target: server.Server, model: models.Model, number: int) -> None:
@@ -154,7 +154,7 @@ class Rounds:
         model = self._models["forest"]
         with (
             self._started(subject, model, number, queue=True) as target,
-            self._kept_failure(subject.name, "overload", number),
+            self._kept_failure(subject.name, "overload", number, target),
         ):
             if target is None:
                 return
@@ -218,11 +218,15 @@ class Rounds:
             yield target
 
     @contextlib.contextmanager
-    def _kept_failure(self, subject: str, load: str, number: int) -> Iterator[None]:
+    def _kept_failure(
+        self, subject: str, load: str, number: int, target: server.Server | None = None
+    ) -> Iterator[None]:
         try:
             yield
         except _EXPECTED as error:
-            reason = facts.public(str(error) or repr(error))
+            # Whatever the load program says of a server that is gone: why it is gone says more.
+            last = "" if target is None or target.alive else target.last_words
+            reason = facts.public(last or str(error) or repr(error))
             self.failures.append(facts.Failure(subject, load, number, reason[-600:]))
             self._tell(number, subject, load, f"FAILED: {' '.join(reason.split())[-200:]}")
 

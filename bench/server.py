@@ -96,7 +96,7 @@ class Server:
         last = "no answer"
         while time.monotonic() < until:
             if not self.alive:
-                raise DidNotStart(f"ended by itself: {self._tail()}")
+                raise DidNotStart(self.last_words)
             try:
                 if holds():
                     return
@@ -114,6 +114,11 @@ class Server:
 
     def _tail(self) -> str:
         return self.log.read_bytes()[-600:].decode(errors="replace")
+
+    @property
+    def last_words(self) -> str:
+        """Of a program that is gone."""
+        return f"ended by itself: {self._tail()}"
 
     def processes(self) -> list[psutil.Process]:
         """Its processes that live now."""
