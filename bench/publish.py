@@ -65,9 +65,15 @@ def picture(run: facts.Run, *, load: str, known: Sequence[subjects.Subject] = su
         rate = summary.figure(rows, subject=subject.name, load=load, name="rate")
         p99 = summary.figure(rows, subject=subject.name, load=load, name="p99_ms")
         if rate is not None and p99 is not None:
-            points.append(plot.Point(subject.title, rate, p99, ours=subject.is_mlship))
+            points.append(plot.Point(subject.title, rate, p99, _side(subject)))
     title = next((one.title for one in loads.CLOSED if one.name == load), load)
     return plot.svg(points, title=f"{title}: requests/s against p99")
+
+
+def _side(subject: subjects.Subject) -> plot.Side:
+    if subject.is_mlship:
+        return plot.Side.OURS
+    return plot.Side.THEIRS if subject.is_peer else plot.Side.FLOOR
 
 
 def known_parts(folder: pathlib.Path) -> list[facts.Run]:

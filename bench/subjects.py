@@ -152,7 +152,10 @@ PEERS = (
         "fastapi",
         "FastAPI",
         _own("fastapi"),
-        (Variant("async", ", async def", (), {"path": "/async"}), Variant("thread", ", def", (), {"path": "/thread"})),
+        (
+            Variant("async", ", async def", (), {"path": "/async"}),
+            Variant("thread", ", def", (), {"path": "/thread", "second": True}),
+        ),
         {**_ROWS, "start_seconds": 3.0},
     ),
     Peer(

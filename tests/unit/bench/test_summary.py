@@ -84,6 +84,14 @@ def test_a_run_goes_to_json_and_back():
     assert facts.from_json(facts.to_json(run)) == run
 
 
+def test_titles_meet_neither_each_other_nor_a_point():
+    places = [(300.0 + 3 * n, 300.0 + n) for n in range(12)]
+    boxes = plot.labels(places, ["a long title of a server"] * len(places))
+    dots = [plot.Box(x - 5, y - 5, 10, 10) for x, y in places]
+    for number, box in enumerate(boxes):
+        assert not any(box.meets(other) for other in (*boxes[:number], *dots))
+
+
 def test_the_picture_has_every_server_with_two_figures_and_escapes_titles():
     text = plot.svg([plot.Point("a < b", 100, 5), plot.Point("none", 0, 5)], title="t")
     assert text.count("<circle") == 1
