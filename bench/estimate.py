@@ -40,7 +40,8 @@ def _steady_one(choices: rounds.Choices, start: float, *, rates: int) -> float:
     each = choices.seconds + _AROUND
     opened = rates * each if choices.wanted("open") else 0.0
     mixed = 2 * each + _BIG if choices.wanted("mixed") else 0.0
-    iris = start + choices.warm_seconds + opened + mixed if opened or mixed else 0.0
+    # One more start, for who needs another server for the big requests.
+    iris = 1.3 * start + choices.warm_seconds + opened + mixed if opened or mixed else 0.0
     overload = start + choices.warm_seconds + each + _GRACE if choices.wanted("overload") else 0.0
     return iris + overload
 

@@ -123,19 +123,28 @@ class Rounds:
                 self._overload(chosen[found.subject], number, rows)
 
     def _steady_iris(self, subject: subjects.Subject, number: int, rates: Mapping[str, float]) -> None:
-        wanted = {f"open-{peer}": rate for peer, rate in rates.items() if self._choices.wanted("open")}
-        if not wanted and not self._choices.wanted("mixed"):
+        """Open loops at these rates, by whose they are, and the mixed load: on one server where it takes both."""
+        opened = {f"open-{peer}": rate for peer, rate in rates.items() if self._choices.wanted("open")}
+        mixed = self._choices.wanted("mixed")
+        if subject.rows_limit:
+            self._steady_one(subject, number, opened, mixed=False)
+            opened = {}
+        self._steady_one(subject, number, opened, mixed=mixed)
+
+    def _steady_one(self, subject: subjects.Subject, number: int, opened: Mapping[str, float], *, mixed: bool) -> None:
+        if not opened and not mixed:
             return
         model = self._models["iris"]
-        with self._started(subject, model, number) as target:
+        special = server.Special(environment={"BENCH_ROWS": str(BIG_ROWS)} if mixed and subject.rows_limit else {})
+        with self._started(subject, model, number, special) as target:
             if target is None:
                 return
             with self._kept_failure(subject.name, "warming up", number, target):
                 self._warm(target, model, rows=1, clients=64)
-            for load, rate in wanted.items():
+            for load, rate in opened.items():
                 with self._kept_failure(subject.name, load, number, target):
                     self._open(target, load, number, self._load(subject, model, rows=1, rate=rate))
-            if self._choices.wanted("mixed"):
+            if mixed:
                 with self._kept_failure(subject.name, "mixed", number, target):
                     self._mixed(target, model, number)
 
@@ -152,8 +161,10 @@ class Rounds:
         if not capacity or not self._choices.wanted("overload"):
             return
         model = self._models["forest"]
+        limit = {"BENCH_QUEUE": str(subjects.QUEUE)} if subject.queue is not None else {}
+        special = server.Special(subject.queue or (), limit)
         with (
-            self._started(subject, model, number, queue=True) as target,
+            self._started(subject, model, number, special) as target,
             self._kept_failure(subject.name, "overload", number, target),
         ):
             if target is None:
@@ -208,13 +219,13 @@ class Rounds:
 
     @contextlib.contextmanager
     def _started(
-        self, subject: subjects.Subject, model: models.Model, number: int, *, queue: bool = False
+        self, subject: subjects.Subject, model: models.Model, number: int, special: server.Special | None = None
     ) -> Iterator[server.Server | None]:
         """The running server, or None when it did not start, which is kept."""
         with contextlib.ExitStack() as stack:
             target = None
             with self._kept_failure(subject.name, f"start-{model.name}", number):
-                target = stack.enter_context(server.running(subject, model, queue=queue))
+                target = stack.enter_context(server.running(subject, model, special))
             yield target
 
     @contextlib.contextmanager

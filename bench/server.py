@@ -7,8 +7,10 @@ plane's replicas are sessions of their own). Whoever was seen once is ended at t
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import pathlib
+import re
 import shutil
 import signal
 import socket
@@ -24,11 +26,20 @@ from bench import bodies, checks, models, subjects
 
 START_SECONDS = 60.0
 _END_SECONDS = 30.0
+_ERROR = re.compile(r"[a-z]Error\b|[a-z]Exception\b|[Ee]rror:|\bERROR\b|\bCRITICAL\b")
 _MEBIBYTE = 1024 * 1024
 
 
 class DidNotStart(Exception):
     """The server gave no right answer in time; the message has the end of its output."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Special:
+    """What a server is started with for one load only: further flags, further variables of its environment."""
+
+    flags: tuple[str, ...] = ()
+    environment: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 class Server:
@@ -47,17 +58,11 @@ class Server:
         self._process: subprocess.Popen[bytes] | None = None
         self._seen: dict[int, psutil.Process] = {}
 
-    def start(self, model: models.Model, *, queue: bool = False) -> None:
-        """Start it and wait for a right answer, and for the compiled form where it shall have one. Raises DidNotStart.
-
-        Args:
-            queue: bound its queue, where it has such a setting.
-        """
-        limit = self.subject.queue if queue else None
-        command = [part.format(**self._filled(model)) for part in (*self.subject.command, *(limit or ()))]
-        more = {**self.subject.environment, "BENCH_FOLDER": str(self.folder)}
-        if limit is not None:
-            more["BENCH_QUEUE"] = str(subjects.QUEUE)
+    def start(self, model: models.Model, special: Special | None = None) -> None:
+        """Start it and wait for a right answer, and for the compiled form where it has one. Raises DidNotStart."""
+        special = special or Special()
+        command = [part.format(**self._filled(model)) for part in (*self.subject.command, *special.flags)]
+        more = {**self.subject.environment, **special.environment, "BENCH_FOLDER": str(self.folder)}
         rows = model.taken(1)
         body, expected = bodies.body(self.subject.dialect, rows), model.expected(rows)
         began = time.monotonic()
@@ -113,7 +118,7 @@ class Server:
         return self._process is not None and self._process.poll() is None
 
     def _tail(self) -> str:
-        return self.log.read_bytes()[-600:].decode(errors="replace")
+        return telling(self.log.read_bytes()[-20_000:].decode(errors="replace"))
 
     @property
     def last_words(self) -> str:
@@ -165,6 +170,13 @@ class Server:
         psutil.wait_procs(left, timeout=10)
 
 
+def telling(log: str) -> str:
+    """The lines of a log that say most about an end: the last ones that name an error, else the last ones."""
+    lines = [line.strip() for line in log.splitlines() if line.strip()]
+    named = [line for line in lines if _ERROR.search(line)]
+    return " / ".join((named or lines)[-3:])[-600:]
+
+
 def _signal(pid: int, number: signal.Signals) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, number)
@@ -198,13 +210,13 @@ def _free_ports(count: int) -> list[int]:
 
 
 @contextlib.contextmanager
-def running(subject: subjects.Subject, model: models.Model, *, queue: bool = False) -> Iterator[Server]:
+def running(subject: subjects.Subject, model: models.Model, special: Special | None = None) -> Iterator[Server]:
     """A started server, ended at the end whatever happened. Raises DidNotStart."""
     # A short path: Ray and the control plane keep Unix sockets below it.
     folder = pathlib.Path(tempfile.mkdtemp(prefix="mb-"))
     server = Server(subject, name=model.name, folder=folder)
     try:
-        server.start(model, queue=queue)
+        server.start(model, special)
         yield server
     finally:
         server.end()

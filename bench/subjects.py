@@ -26,6 +26,7 @@ class Subject:
         loads: the closed loads that it takes; all when empty.
         queue: flags that bound its queue to ``QUEUE`` requests, in the overload; empty where its program reads that
             from BENCH_QUEUE, None where it has no such setting.
+        rows_limit: it has to be told of larger requests than 4096 rows (BENCH_ROWS).
         env: the environment that it runs in.
         start_seconds: what starting and ending it takes, roughly, for the estimate.
     """
@@ -43,6 +44,7 @@ class Subject:
     second: bool = False
     loads: tuple[str, ...] = ()
     queue: tuple[str, ...] | None = None
+    rows_limit: bool = False
     env: str = ""
     start_seconds: float = 4.0
     environment: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -146,7 +148,7 @@ PEERS = (
         "pytriton",
         _own("pytriton", *_GRPC),
         (Variant("batch", ", dynamic batching", ("--batch",), {"queue": ()}), Variant()),
-        {**_V2_BINARY, "start_seconds": 7.0},
+        {**_V2_BINARY, "rows_limit": True, "start_seconds": 7.0},
     ),
     Peer(
         "fastapi",

@@ -1,6 +1,6 @@
 """Ray Serve: one replica behind its HTTP proxy; ``--batch`` is ``@serve.batch`` with up to 64 requests within 2 ms.
 
-BENCH_QUEUE bounds the requests that the proxy keeps waiting; further ones are refused.
+BENCH_QUEUE bounds the requests in the replica and those that the proxy keeps waiting; further ones are refused.
 """
 
 import argparse
@@ -51,7 +51,9 @@ if __name__ == "__main__":
     )
     serve.start(http_options={"host": "127.0.0.1", "port": chosen.port, "access_log": False})
     deployment = Batched if chosen.batch else Rows
-    deployment = deployment.options(max_queued_requests=int(os.environ.get("BENCH_QUEUE", "-1")))
+    queue = int(os.environ.get("BENCH_QUEUE", "-1"))
+    if queue > 0:
+        deployment = deployment.options(max_ongoing_requests=queue, max_queued_requests=queue)
     serve.run(deployment.bind(os.environ["BENCH_MODEL"]), route_prefix="/predict")
     signal.pthread_sigmask(signal.SIG_BLOCK, ends)
     signal.sigwait(ends)
