@@ -278,5 +278,6 @@ def _serve(
         concurrent=concurrent,
         refusals=refusals,
         fitted=fitted,
+        quick=True,
     )
     return signatures.labelled(served, schema)

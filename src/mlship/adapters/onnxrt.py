@@ -90,6 +90,7 @@ class Session:
     """One inference session. ``run`` may be called from several threads at once (ONNX Runtime's API documentation)."""
 
     concurrent = 4
+    quick = True
     parameters: Mapping[str, type] = {}
 
     def __init__(self, artifact: model.Artifact, session: Any, schema: schema_file.Schema | None) -> None:

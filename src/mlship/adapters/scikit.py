@@ -27,5 +27,6 @@ def load(artifact: model.Artifact) -> model.Model:
         class_values=estimators.class_values(fitted),
         schema=schema,
         fitted=fitted,
+        quick=estimators.is_quick(fitted),
     )
     return signatures.labelled(served, schema)

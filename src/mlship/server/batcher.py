@@ -1,18 +1,20 @@
 """The queue in front of one model: bounded, and every request that is let in ends exactly once.
 
-A caller waits in ``submit`` until its result is there, its deadline passes, it is cancelled, or the queue closes.
-The item in the queue owns the caller's future; whoever settles it first wins and the others find it done, so that a
-caller who leaves never hurts another. A request whose caller has left, or whose time is over, is dropped before it
-runs. A join that fails gives nobody an answer: its requests go back to the head of the line and run one by one. What
-to take, and when, is decided in ``batching``; where it runs, in ``worker``; how calls are joined, in ``joining``.
+``enter`` lets a request in; what became of it is told once, to its ``done``: its result, that its deadline passed, or
+that the queue closed. Who goes before that (``leave``) is told nothing and hurts nobody: a request that nobody waits
+for is dropped before it runs. ``submit`` is the same for who can wait. A join that fails gives nobody an answer: its
+requests go back to the head of the line and run one by one. What to take, and when, is decided in ``batching``; where
+it runs, in ``worker``; how calls are joined, in ``joining``.
 
-One timer watches the earliest deadline of all who are inside, rather than one for each request: with the usual equal
-timeouts it goes off about once in a timeout. All methods belong to the event loop's thread.
+Requests are not started as they come but when the event loop has read all that lay there: what came together runs
+together. One timer watches the earliest deadline of all who are inside, rather than one for each request: with the
+usual equal timeouts it goes off about once in a timeout. All methods belong to the event loop's thread.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import dataclasses
 import functools
 import itertools
@@ -26,13 +28,8 @@ from mlship.server import batching, calls, joining, line, logs, worker
 
 LOG = logging.getLogger(__name__)
 
-
-@dataclasses.dataclass(frozen=True, slots=True, eq=False)
-class Answer:
-    """What a request got: ``result`` of the model, and the nanoseconds it waited for a slot."""
-
-    result: calls.Result
-    queue_ns: int
+Answer = line.Answer
+Item = line.Item
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -70,7 +67,7 @@ class Batcher:
         self._limits = limits
         self._label = label
         self._executed = executed
-        self._line = line.Line()
+        self._line = line.Line(self._key)
         self._started: dict[int, Sequence[line.Item]] = {}
         self._numbers = itertools.count()
         self._closed: str | None = None
@@ -80,6 +77,8 @@ class Batcher:
         self._watch: asyncio.TimerHandle | None = None
         self._watched = math.inf
         self._wake: asyncio.TimerHandle | None = None
+        self._pump_soon = False
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
     def waiting(self) -> int:
@@ -94,47 +93,58 @@ class Batcher:
     def _view(self) -> batching.View:
         return batching.View(waiting=len(self._line), running=len(self._started), mean_seconds=self._mean_seconds)
 
-    async def submit(self, call: calls.Call, *, deadline: float, rows: int = 1) -> Answer:
-        """Run ``call`` when a slot is free, by itself or joined with others like it.
+    def _find_loop(self) -> asyncio.AbstractEventLoop:
+        self._loop = asyncio.get_running_loop()
+        return self._loop
+
+    def _key(self, call: calls.Call) -> joining.Key | None:
+        return joining.key(call) if self._limits.joins else None
+
+    def enter(self, call: calls.Call, *, deadline: float, rows: int, done: line.Done) -> Item:
+        """Let ``call`` in: it runs when a slot is free, by itself or joined with others like it.
 
         Args:
             deadline: by the event loop's clock.
             rows: how many the call brings; a batch is filled up to so many.
+            done: is told once what became of it, never from within this call; it must not raise.
 
         Raises:
             Overloaded: the queue is full (reason Overloaded), or the deadline passed (reason DeadlineExceeded).
             NotReady: the model is being unloaded.
         """
-        loop = asyncio.get_running_loop()
+        loop = self._loop or self._find_loop()
         now = loop.time()
-        view = self._view()
-        self._admit(view, now, deadline)
-        # A lone client's path: nothing is said about joining that nobody would read.
-        at_once = batching.at_once(view, self._limits)
-        item = line.Item(
-            call=call,
-            future=loop.create_future(),
-            key=joining.key(call) if self._limits.joins and not at_once else None,
-            rows=rows,
-            since=now,
-            deadline=deadline,
-            queued_ns=time.perf_counter_ns(),
-        )
-        self._idle.clear()
+        if len(self._line) >= self._limits.queue_size or now >= deadline or self._closed is not None:
+            self._admit(now, deadline)
+        item = Item(call, done, rows, now, deadline, time.perf_counter_ns(), contextvars.copy_context())
         if deadline < self._watched:
             self._watch_until(deadline, loop)
-        if at_once:
-            self._start([item], loop)
-        else:
-            self._line.add(item)
-            self._pump(loop)
-        try:
-            answer: Answer = await item.future
-        finally:
-            self._leave(item)
-        return answer
+        self._line.add(item)
+        if not self._pump_soon:
+            self._idle.clear()
+            self._soon(loop)
+        return item
 
-    def _admit(self, view: batching.View, now: float, deadline: float) -> None:
+    def leave(self, item: Item) -> None:
+        """Nobody waits for ``item`` any more; nothing happens when it has its answer."""
+        item.call.abandoned = True
+        item.done = None
+        self._line.remove(item)
+        self._note_idle()
+
+    async def submit(self, call: calls.Call, *, deadline: float, rows: int = 1) -> Answer:
+        """``enter``, and wait for the answer. Raises what ``enter`` does, and what became of the request otherwise."""
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        item = self.enter(call, deadline=deadline, rows=rows, done=functools.partial(_resolve, future))
+        try:
+            return await future
+        finally:
+            self.leave(item)
+            if future.done() and not future.cancelled():
+                future.exception()  # A caller who is cancelled just now has not looked; the loop would complain.
+
+    def _admit(self, now: float, deadline: float) -> None:
+        view = self._view()
         if self._closed is not None:
             raise errors.NotReady(self._closed)
         if not batching.admits(view, self._limits):
@@ -148,13 +158,6 @@ class Batcher:
                 f"{self._label}: the request's time was over before it could run.", reason=errors.Reason.DEADLINE
             )
 
-    def _leave(self, item: line.Item) -> None:
-        item.call.abandoned = True
-        self._line.remove(item)
-        if item.future.done() and not item.future.cancelled():
-            item.future.exception()  # A caller who left just now has not looked; the loop would complain.
-        self._note_idle()
-
     # Deadlines
 
     def _watch_until(self, deadline: float, loop: asyncio.AbstractEventLoop) -> None:
@@ -166,14 +169,14 @@ class Batcher:
     def _expire(self, loop: asyncio.AbstractEventLoop) -> None:
         # Timers may go off a little early by the clock that they were set with.
         now = max(loop.time(), self._watched)
-        inside = [item for item in self._inside() if not item.future.done()]
+        inside = [item for item in self._inside() if item.done is not None]
         for item in inside:
             if item.deadline <= now:
                 self._end(item, now, _WAITING if item in self._line else "while the model was running")
         self._watch_until(min((item.deadline for item in inside if item.deadline > now), default=math.inf), loop)
         self._note_idle()
 
-    def _end(self, item: line.Item, now: float, where: str) -> None:
+    def _end(self, item: Item, now: float, where: str) -> None:
         error = errors.Overloaded(
             f"{self._label}: no answer within the request's time, it ended after {now - item.since:.3g} s {where}.",
             hint="Give the request more time (its own timeout, or --request-timeout), or add replicas.",
@@ -181,28 +184,38 @@ class Batcher:
         )
         self._fail(item, error)
 
-    def _fail(self, item: line.Item, error: errors.MlshipError) -> None:
+    def _fail(self, item: Item, error: errors.MlshipError) -> None:
         item.call.abandoned = True
         self._line.remove(item)
-        if not item.future.done():
-            item.future.set_exception(error)
+        item.settle(error)
 
-    def _inside(self) -> Iterator[line.Item]:
+    def _inside(self) -> Iterator[Item]:
         return itertools.chain(list(self._line), *self._started.values())
 
     # Executions
 
+    def _soon(self, loop: asyncio.AbstractEventLoop) -> None:
+        if not self._pump_soon:
+            self._pump_soon = True
+            loop.call_soon(self._pump, loop)
+
     def _pump(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._pump_soon = False
         while len(self._line) and batching.free(self._view(), self._limits):
             together = self._ripe(loop)
             if together is None:
                 return
-            if together:
-                self._start(together, loop)
+            if together and self._start(together, loop):
+                # It ran on this very thread: whoever has come meanwhile is read before the next one runs.
+                if len(self._line):
+                    self._soon(loop)
+                return
 
-    def _ripe(self, loop: asyncio.AbstractEventLoop) -> list[line.Item] | None:
+    def _ripe(self, loop: asyncio.AbstractEventLoop) -> list[Item] | None:
         """The requests to start now, without those whose time is over; None when there is nothing to start yet."""
         now = loop.time()
+        if not self._limits.latency and (sole := self._line.sole()) is not None:
+            return self._in_time([sole], now)
         groups = self._line.groups() if self._limits.latency else [self._line.head()]
         waits = []
         for key, group in groups:
@@ -213,44 +226,45 @@ class Batcher:
         self._wake_at(min(waits), loop)
         return None
 
-    def _in_time(self, taken: list[line.Item], now: float) -> list[line.Item]:
+    def _in_time(self, taken: list[Item], now: float) -> list[Item]:
         for item in taken:
-            if item.deadline <= now and not item.future.done():
+            if item.deadline <= now:
                 self._end(item, now, _WAITING)
-        return [item for item in taken if not item.future.done()]
+        return [item for item in taken if item.done is not None]
 
     def _wake_at(self, when: float, loop: asyncio.AbstractEventLoop) -> None:
         if self._wake is not None:
             self._wake.cancel()
         self._wake = loop.call_at(when, self._pump, loop)
 
-    def _start(self, together: Sequence[line.Item], loop: asyncio.AbstractEventLoop) -> None:
+    def _start(self, together: Sequence[Item], loop: asyncio.AbstractEventLoop) -> bool:
+        """Begin an execution; whether it has ended already."""
         begun = time.perf_counter_ns()
         for item in together:
             item.waited_ns = begun - item.queued_ns
         number = next(self._numbers)
         self._started[number] = together
         self._runner.start([item.call for item in together], functools.partial(self._finish, number, loop))
+        return number not in self._started
 
     def _finish(self, number: int, loop: asyncio.AbstractEventLoop, results: Sequence[calls.Result]) -> None:
         together = self._started.pop(number)
         self._count(together, results)
         again = []
         for item, result in zip(together, results, strict=True):
-            if item.future.done():
-                continue
             if result.again is calls.Again.NO:
-                item.future.set_result(Answer(result=result, queue_ns=item.waited_ns))
-            else:
+                item.settle(Answer(result, item.waited_ns))
+            elif item.done is not None:
                 again.append(item)
         if any(result.again is calls.Again.NOT_BY_ROWS for result in results):
             self._join_no_more()
         if again:
             self._line.put_back(again)
-        self._pump(loop)
+        if len(self._line):
+            self._soon(loop)
         self._note_idle()
 
-    def _count(self, together: Sequence[line.Item], results: Sequence[calls.Result]) -> None:
+    def _count(self, together: Sequence[Item], results: Sequence[calls.Result]) -> None:
         spent = max(result.nanoseconds for result in results)
         # An exponential mean over about the last ten; it only says when to come back.
         self._mean_seconds += (spent / 1e9 - self._mean_seconds) * 0.1
@@ -302,6 +316,15 @@ class Batcher:
         for item in self._inside():
             self._fail(item, errors.NotReady(why))
         self._note_idle()
+
+
+def _resolve(future: asyncio.Future[Answer], outcome: Answer | errors.MlshipError) -> None:
+    if future.done():
+        return
+    if isinstance(outcome, errors.MlshipError):
+        future.set_exception(outcome)
+    else:
+        future.set_result(outcome)
 
 
 _WAITING = "while waiting for a free worker"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import NamedTuple
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -36,8 +37,7 @@ class Limits:
         return self.max_rows > 1
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class View:
+class View(NamedTuple):
     """What there is to know of a queue: requests waiting, executions running, mean seconds of an execution so far."""
 
     waiting: int
@@ -82,19 +82,18 @@ def decide(group: Group, limits: Limits, *, now: float) -> Take | Wait:
     return Wait(ripe)
 
 
-def at_once(view: View, limits: Limits) -> bool:
-    """Whether a request that comes now starts now, alone: nobody waits, a slot is free, and no budget holds it."""
-    return not view.waiting and view.running < limits.slots and not limits.latency
-
-
 def free(view: View, limits: Limits) -> bool:
     """Whether one more execution may start."""
     return view.running < limits.slots
 
 
 def admits(view: View, limits: Limits) -> bool:
-    """Whether one more request may join; if not it is shed, before it costs anything."""
-    return (view.running < limits.slots and not view.waiting) or view.waiting < limits.queue_size
+    """Whether one more request may join; if not it is shed, before it costs anything.
+
+    Those for whom a slot is free are about to run and do not count as waiting, unless a budget holds them.
+    """
+    about_to_run = 0 if limits.latency else limits.slots - view.running
+    return view.waiting < limits.queue_size + max(0, about_to_run)
 
 
 def retry_after(view: View, limits: Limits) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from mlship.protocol import messages
 
@@ -13,12 +14,17 @@ Outputs = Mapping[str, messages.Array]
 
 @dataclasses.dataclass(slots=True, eq=False)
 class Call:
-    """One ``Model.infer``. ``abandoned`` is set when nobody waits any more: a call not yet begun is then left out."""
+    """One ``Model.infer``. ``abandoned`` is set when nobody waits any more: a call not yet begun is then left out.
+
+    ``plain``: its inputs are what the signature says to the last dimension but the rows, and it asks for nothing else:
+    all such calls of a model may be joined.
+    """
 
     inputs: Mapping[str, messages.Array]
     outputs: Sequence[str] = ()
     parameters: Mapping[str, messages.Scalar] = dataclasses.field(default_factory=dict)
     abandoned: bool = False
+    plain: bool = False
 
 
 class Again(enum.Enum):
@@ -29,8 +35,7 @@ class Again(enum.Enum):
     NOT_BY_ROWS = "the outputs have not one row for each row given"
 
 
-@dataclasses.dataclass(frozen=True, slots=True, eq=False)
-class Result:
+class Result(NamedTuple):
     """How a call ended: outputs or error (neither when it was abandoned before it began), and its nanoseconds.
 
     ``nanoseconds`` are those of the whole execution, which others may share.

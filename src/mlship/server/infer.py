@@ -1,11 +1,16 @@
-"""The one path of a request between the codecs: model, binding, queue, worker, packing. REST and gRPC both call it."""
+"""The one path of a request between the codecs: model, binding, queue, worker, packing. REST and gRPC both take it.
+
+``begin`` sends a request on its way and tells its ``done`` what came of it, without a task for each request;
+``infer`` is the same for who can wait.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -15,6 +20,89 @@ from mlship.server import batcher, logs, metrics, repository, worker
 from mlship.server.fit import binding
 
 LOG = logging.getLogger(__name__)
+
+# Is called once, with the answer or with what raising it would say.
+Done = Callable[[messages.InferResponse | Exception], None]
+
+
+class Passage:
+    """One request inside: between its way into the queue and its answer."""
+
+    __slots__ = ("_begun", "_bound", "_done", "_inference", "_item", "_queue", "_request", "_rows", "_served")
+
+    def __init__(
+        self, inference: Inference, request: messages.InferRequest, served: repository.Served, done: Done
+    ) -> None:
+        self._begun = time.perf_counter_ns()
+        self._inference = inference
+        self._request = request
+        self._served = served
+        self._done: Done | None = done
+
+    def enter(self, deadline: float) -> None:
+        """Bind the request and let it in. Raises MlshipError."""
+        request, served = self._request, self._served
+        rows = served.plain.rows(request) if served.plain is not None else 0
+        if rows:
+            tensor = request.inputs[0]
+            call = worker.Call(inputs={tensor.name: tensor.data}, plain=True)
+        else:
+            inputs = binding.bind(request, served.signature)
+            call = worker.Call(
+                inputs=inputs,
+                outputs=binding.outputs(request, served.signature),
+                parameters=binding.parameters(request, served.parameters),
+            )
+            rows = binding.rows(inputs, served.signature)
+        self._rows = rows
+        self._bound = time.perf_counter_ns()
+        self._queue = served.batcher
+        try:
+            self._item = self._queue.enter(call, deadline=deadline, rows=rows, done=self._ended)
+        except errors.MlshipError as error:
+            self._failed(error)
+            raise
+
+    def _ended(self, outcome: batcher.Answer | errors.MlshipError) -> None:
+        if self._done is None:
+            return
+        done, self._done = self._done, None
+        if not isinstance(outcome, batcher.Answer):
+            self._failed(outcome)
+            done(outcome)
+            return
+        served = self._served
+        packing = time.perf_counter_ns()
+        try:
+            response = _response(self._request, outcome.result, served)
+        except Exception as error:  # noqa: BLE001 - it travels to whoever waits
+            self._failed()
+            done(error)
+            return
+        ended = time.perf_counter_ns()
+        self._inference.metrics.inferred(served.source.name, rows=self._rows)
+        served.statistics.succeeded(
+            rows=self._rows,
+            now_ms=time.time_ns() // 1_000_000,
+            total=ended - self._begun,
+            queue=outcome.queue_ns,
+            parts=(self._bound - self._begun, outcome.result.nanoseconds, ended - packing),
+        )
+        done(response)
+
+    def _failed(self, error: errors.MlshipError | None = None) -> None:
+        self._served.statistics.failed(time.perf_counter_ns() - self._begun)
+        if isinstance(error, errors.Overloaded):
+            counted = self._inference.metrics
+            count = counted.expired if error.reason is errors.Reason.DEADLINE else counted.shed
+            count(self._served.source.name)
+
+    def leave(self) -> None:
+        """Nobody waits any more: ``done`` is not called. Nothing happens when it was already."""
+        if self._done is not None:
+            self._done = None
+            self._queue.leave(self._item)
+            self._failed()
 
 
 class Inference:
@@ -30,62 +118,51 @@ class Inference:
         self.models = models
         self.metrics = counters or metrics.Metrics()
         self._timeout = request_timeout
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def deadline(self, seconds: float | None = None) -> float:
         """The end of a request that begins now, by the loop's clock; ``seconds`` is what its caller asked for."""
         granted = self._timeout if seconds is None else min(self._timeout, seconds)
-        return asyncio.get_running_loop().time() + granted
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+        return self._loop.time() + granted
 
     def known(self, name: str) -> str:
         """``name`` as a label of metrics: only names that this server has."""
-        return name if name in self.models.names else metrics.UNKNOWN_MODEL
+        return name if self.models.knows(name) else metrics.UNKNOWN_MODEL
 
-    async def infer(self, request: messages.InferRequest, *, deadline: float) -> messages.InferResponse:
-        """The answer to ``request``.
+    def begin(self, request: messages.InferRequest, *, deadline: float, done: Done) -> Passage:
+        """Send ``request`` on its way; ``done`` is told what came of it, never from within this call.
 
         Raises:
-            SpecError: the request does not fit, or the model says so.
-            NotReady, Overloaded: the model or its queue.
-            ModelError: the model failed; the cause is logged.
+            SpecError: the request does not fit.
+            NotReady, Overloaded: the model or its queue; the latter two can also be told to ``done``, as can that the
+                request's data (SpecError) or the model (ModelError; the cause is logged) is at fault.
         """
-        begun = time.perf_counter_ns()
         served = self.models.get(request.model_name, request.model_version)
-        deadline = _earlier(deadline, request)
-        inputs = binding.bind(request, served.signature)
-        call = worker.Call(
-            inputs=inputs,
-            outputs=binding.outputs(request, served.signature),
-            parameters=binding.parameters(request, served.parameters),
-        )
-        bound = time.perf_counter_ns()
-        try:
-            rows = binding.rows(inputs, served.signature)
-            answer = await self._submit(served, call, deadline, rows)
-            packing = time.perf_counter_ns()
-            response = _response(request, answer.result, served)
-        except BaseException:
-            served.statistics.failed(time.perf_counter_ns() - begun)
-            raise
-        ended = time.perf_counter_ns()
-        self.metrics.inferred(served.source.name, rows=rows)
-        served.statistics.succeeded(
-            rows=rows,
-            now_ms=time.time_ns() // 1_000_000,
-            total=ended - begun,
-            queue=answer.queue_ns,
-            parts=(bound - begun, answer.result.nanoseconds, ended - packing),
-        )
-        return response
+        passage = Passage(self, request, served, done)
+        passage.enter(_earlier(deadline, request) if request.parameters else deadline)
+        return passage
 
-    async def _submit(self, served: repository.Served, call: worker.Call, deadline: float, rows: int) -> batcher.Answer:
+    async def infer(self, request: messages.InferRequest, *, deadline: float) -> messages.InferResponse:
+        """The answer to ``request``. Raises what ``begin`` does and what that tells ``done``."""
+        future: asyncio.Future[messages.InferResponse] = asyncio.get_running_loop().create_future()
+        passage = self.begin(request, deadline=deadline, done=functools.partial(_resolve, future))
         try:
-            return await served.batcher.submit(call, deadline=deadline, rows=rows)
-        except errors.Overloaded as error:
-            if error.reason is errors.Reason.DEADLINE:
-                self.metrics.expired(served.source.name)
-            else:
-                self.metrics.shed(served.source.name)
-            raise
+            return await future
+        finally:
+            passage.leave()
+            if future.done() and not future.cancelled():
+                future.exception()  # A caller who is cancelled just now has not looked; the loop would complain.
+
+
+def _resolve(future: asyncio.Future[messages.InferResponse], outcome: messages.InferResponse | Exception) -> None:
+    if future.done():
+        return
+    if isinstance(outcome, Exception):
+        future.set_exception(outcome)
+    else:
+        future.set_result(outcome)
 
 
 def _earlier(deadline: float, request: messages.InferRequest) -> float:
@@ -101,12 +178,12 @@ def _earlier(deadline: float, request: messages.InferRequest) -> float:
 def _response(
     request: messages.InferRequest, result: worker.Result, served: repository.Served
 ) -> messages.InferResponse:
-    return messages.InferResponse(
-        model_name=served.source.name,
-        model_version=served.source.version,
-        id=request.id,
-        outputs=tuple(_tensor(name, array, served) for name, array in _outputs(result, served).items()),
-    )
+    outputs = result.outputs
+    if result.error is not None or type(outputs) is not dict:
+        outputs = _outputs(result, served)
+    source = served.source
+    tensors = tuple([_tensor(name, array, served) for name, array in outputs.items()])
+    return messages.InferResponse(source.name, source.version, request.id, tensors)
 
 
 def _outputs(result: worker.Result, served: repository.Served) -> Mapping[str, messages.Array]:
@@ -124,13 +201,14 @@ def _outputs(result: worker.Result, served: repository.Served) -> Mapping[str, m
 
 
 def _tensor(name: str, data: messages.Array, served: repository.Served) -> messages.Tensor:
-    array = np.asarray(data)
+    array = data if type(data) is np.ndarray else np.asarray(data)
     try:
         datatype = messages.datatype_of(array.dtype)
     except KeyError as error:
         raise errors.ModelError(
             f'model "{served.source.name}": output "{name}" is of type {array.dtype}, which no tensor can carry.'
         ) from error
-    spec = next((spec for spec in served.signature.outputs if spec.name == name), None)
-    parameters = {"content_type": spec.content_type} if spec is not None and spec.content_type else {}
-    return messages.Tensor(name=name, datatype=datatype, data=array, parameters=parameters)
+    return messages.Tensor(name, datatype, array, served.output_parameters.get(name, _NONE))
+
+
+_NONE: Mapping[str, messages.Scalar] = {}

@@ -18,6 +18,7 @@ from mlship.server import calls
 from mlship.server import model as contract
 
 Key = tuple[Hashable, ...]
+_PLAIN: Key = ("plain",)
 
 
 def joinable(model: contract.Model) -> bool:
@@ -32,6 +33,8 @@ def key(call: calls.Call) -> Key | None:
     Input names, types and shapes but for the rows, the outputs wanted, and the parameters with their types (``1`` is
     not ``True``).
     """
+    if call.plain:
+        return _PLAIN
     inputs = []
     for name, data in call.inputs.items():
         if not data.ndim:
@@ -46,6 +49,11 @@ def key(call: calls.Call) -> Key | None:
 def rows(call: calls.Call) -> int:
     """How many rows a call that has a ``key`` brings."""
     return int(next(iter(call.inputs.values())).shape[0])
+
+
+def size(together: Sequence[calls.Call]) -> int:
+    """The rows of calls that run as one; a call without rows counts as one."""
+    return sum(next((data.shape[0] for data in call.inputs.values() if data.ndim), 1) for call in together)
 
 
 def run(model: contract.Model, together: Sequence[calls.Call]) -> list[calls.Result]:

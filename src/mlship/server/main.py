@@ -15,6 +15,7 @@ import contextlib
 import dataclasses
 import enum
 import functools
+import gc
 import logging
 import os
 import signal
@@ -177,6 +178,9 @@ class _Server:
 
     async def _load(self) -> errors.MlshipError | None:
         failures = await self._models.load_all()
+        # What is here now stays: collections need not walk through the libraries and the models again and again.
+        gc.collect()
+        gc.freeze()
         if self._settings.source is not None:
             return failures[0] if failures else None
         for failure in failures:

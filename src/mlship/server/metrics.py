@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, Iterator
 import prometheus_client
 from prometheus_client import core, exposition, registry
 
+from mlship.server import tally
+
 UNKNOWN_MODEL = ""
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 _LOAD_SECONDS = (0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
@@ -21,22 +23,16 @@ _BYTES = (256, 1024, 4096, 16384, 65536, 262144, 1048576, 4194304, 16777216, 671
 Queue = tuple[str, int, int]
 
 
-class _Queues(registry.Collector):
-    def __init__(self, read: Callable[[], Iterable[Queue]]) -> None:
+class _Collected(registry.Collector):
+    def __init__(self, read: Callable[[], Iterable[core.Metric]]) -> None:
         self._read = read
 
     def collect(self) -> Iterator[core.Metric]:
-        depth = core.GaugeMetricFamily("mlship_queue_depth", "Requests waiting for a worker.", labels=["model"])
-        running = core.GaugeMetricFamily("mlship_inferences_running", "Executions under way.", labels=["model"])
-        for name, waiting, under_way in self._read():
-            depth.add_metric([name], waiting)
-            running.add_metric([name], under_way)
-        yield depth
-        yield running
+        yield from self._read()
 
 
 class Metrics:
-    """All metrics of one server.
+    """All metrics of one server. All methods belong to the event loop's thread.
 
     Args:
         queues: reads the queues when scraped, one element a model.
@@ -44,54 +40,25 @@ class Metrics:
 
     def __init__(self, queues: Callable[[], Iterable[Queue]] = tuple) -> None:
         self._registry = prometheus_client.CollectorRegistry()
+        self._queues = queues
         keys = ("model", "protocol")
-        self._requests = prometheus_client.Counter(
-            "mlship_requests", "Inference requests answered.", (*keys, "code"), registry=self._registry
+        self._requests = tally.Counters("mlship_requests", "Inference requests answered.", (*keys, "code"))
+        self._latency = tally.Histograms(
+            "mlship_request_duration_seconds", "Time from a request's head to its answer.", keys, bounds=_SECONDS
         )
-        self._latency = prometheus_client.Histogram(
-            "mlship_request_duration_seconds",
-            "Time from a request's head to its answer.",
-            keys,
-            buckets=_SECONDS,
-            registry=self._registry,
+        self._sizes = tally.Histograms("mlship_request_bytes", "Size of request bodies.", keys, bounds=_BYTES)
+        self._answer_sizes = tally.Histograms("mlship_response_bytes", "Size of response bodies.", keys, bounds=_BYTES)
+        self._inference = tally.Histograms(
+            "mlship_inference_duration_seconds", "Time inside the model.", ("model",), bounds=_SECONDS
         )
-        self._sizes = prometheus_client.Histogram(
-            "mlship_request_bytes", "Size of request bodies.", keys, buckets=_BYTES, registry=self._registry
+        self._batches = tally.Histograms(
+            "mlship_batch_requests", "Requests that one execution answered.", ("model",), bounds=_BATCH
         )
-        self._answer_sizes = prometheus_client.Histogram(
-            "mlship_response_bytes", "Size of response bodies.", keys, buckets=_BYTES, registry=self._registry
-        )
-        self._in_flight = prometheus_client.Gauge(
-            "mlship_requests_in_flight", "Inference requests not answered yet.", ("protocol",), registry=self._registry
-        )
-        self._inference = prometheus_client.Histogram(
-            "mlship_inference_duration_seconds",
-            "Time inside the model.",
-            ("model",),
-            buckets=_SECONDS,
-            registry=self._registry,
-        )
-        self._batches = prometheus_client.Histogram(
-            "mlship_batch_requests",
-            "Requests that one execution answered.",
-            ("model",),
-            buckets=_BATCH,
-            registry=self._registry,
-        )
-        self._batch_rows = prometheus_client.Histogram(
-            "mlship_batch_rows", "Rows of one execution.", ("model",), buckets=_BATCH, registry=self._registry
-        )
-        self._rows = prometheus_client.Counter(
-            "mlship_inference_rows", "Rows the model has answered.", ("model",), registry=self._registry
-        )
-        self._shed = prometheus_client.Counter(
-            "mlship_requests_shed", "Requests refused because the queue was full.", ("model",), registry=self._registry
-        )
-        self._expired = prometheus_client.Counter(
-            "mlship_requests_expired",
-            "Requests whose time was over before the answer.",
-            ("model",),
-            registry=self._registry,
+        self._batch_rows = tally.Histograms("mlship_batch_rows", "Rows of one execution.", ("model",), bounds=_BATCH)
+        self._rows = tally.Counters("mlship_inference_rows", "Rows the model has answered.", ("model",))
+        self._shed = tally.Counters("mlship_requests_shed", "Requests refused because the queue was full.", ("model",))
+        self._expired = tally.Counters(
+            "mlship_requests_expired", "Requests whose time was over before the answer.", ("model",)
         )
         self._load = prometheus_client.Histogram(
             "mlship_model_load_duration_seconds",
@@ -100,66 +67,77 @@ class Metrics:
             buckets=_LOAD_SECONDS,
             registry=self._registry,
         )
-        self._registry.register(_Queues(queues))
-        # Children once looked up: prometheus_client takes a lock and makes text of the labels each time. The labels
-        # are few by design, so these stay as many as the series themselves.
-        self._under_way: dict[str, prometheus_client.Gauge] = {}
-        self._codes: dict[tuple[str, str, str], prometheus_client.Counter] = {}
-        self._answers: dict[tuple[str, str], tuple[prometheus_client.Histogram, ...]] = {}
-        self._models: dict[str, tuple[prometheus_client.Histogram, ...]] = {}
-        self._given: dict[str, prometheus_client.Counter] = {}
+        self._under_way: dict[str, int] = {}
+        # What one answered request fills, by its labels.
+        self._answers: dict[
+            tuple[str, str, str], tuple[tally.Counter, tally.Histogram, tally.Histogram, tally.Histogram]
+        ] = {}
+        self._registry.register(_Collected(self._collect))
+
+    def _collect(self) -> Iterator[core.Metric]:
+        depth = core.GaugeMetricFamily("mlship_queue_depth", "Requests waiting for a worker.", labels=["model"])
+        running = core.GaugeMetricFamily("mlship_inferences_running", "Executions under way.", labels=["model"])
+        for name, waiting, under_way in self._queues():
+            depth.add_metric([name], waiting)
+            running.add_metric([name], under_way)
+        inside = core.GaugeMetricFamily(
+            "mlship_requests_in_flight", "Inference requests not answered yet.", labels=["protocol"]
+        )
+        for protocol, number in self._under_way.items():
+            inside.add_metric([protocol], number)
+        yield from (depth, running, inside)
+        counters = (self._requests, self._rows, self._shed, self._expired)
+        histograms = (
+            self._latency,
+            self._sizes,
+            self._answer_sizes,
+            self._inference,
+            self._batches,
+            self._batch_rows,
+        )
+        for family in (*counters, *histograms):
+            yield family.family()
 
     def begun(self, protocol: str) -> None:
         """An inference request has arrived."""
-        gauge = self._under_way.get(protocol)
-        if gauge is None:
-            gauge = self._under_way[protocol] = self._in_flight.labels(protocol)
-        gauge.inc()
+        self._under_way[protocol] = self._under_way.get(protocol, 0) + 1
 
     def answered(
         self, *, model: str, protocol: str, code: str, seconds: float, received: int, sent: int, trace_id: str
     ) -> None:
         """It has been answered; ``model`` is ``UNKNOWN_MODEL`` unless this server has it."""
-        exemplar = {"trace_id": trace_id} if trace_id else None
-        self._under_way[protocol].dec()
-        counter = self._codes.get((model, protocol, code))
-        if counter is None:
-            counter = self._codes[model, protocol, code] = self._requests.labels(model, protocol, code)
-        counter.inc(exemplar=exemplar)
-        observed = self._answers.get((model, protocol))
-        if observed is None:
-            families = (self._latency, self._sizes, self._answer_sizes)
-            observed = self._answers[model, protocol] = tuple(family.labels(model, protocol) for family in families)
-        latency, sizes, answer_sizes = observed
-        latency.observe(seconds, exemplar=exemplar)
+        self._under_way[protocol] -= 1
+        found = self._answers.get((model, protocol, code))
+        if found is None:
+            found = self._answers[model, protocol, code] = (
+                self._requests.of(model, protocol, code),
+                self._latency.of(model, protocol),
+                self._sizes.of(model, protocol),
+                self._answer_sizes.of(model, protocol),
+            )
+        counter, latency, sizes, answer_sizes = found
+        counter.add(1.0, trace_id)
+        latency.observe(seconds, trace_id)
         sizes.observe(received)
         answer_sizes.observe(sent)
 
     def executed(self, name: str, seconds: float, *, requests: int, rows: int) -> None:
         """The model has answered, one request or several that were joined (``repository.Observer``)."""
-        found = self._models.get(name)
-        if found is None:
-            families = (self._inference, self._batches, self._batch_rows)
-            found = self._models[name] = tuple(family.labels(name) for family in families)
-        inference, batches, batch_rows = found
-        inference.observe(seconds)
-        batches.observe(requests)
-        batch_rows.observe(rows)
+        self._inference.of(name).observe(seconds)
+        self._batches.of(name).observe(requests)
+        self._batch_rows.of(name).observe(rows)
 
     def inferred(self, name: str, *, rows: int) -> None:
         """A request has its answer."""
-        counter = self._given.get(name)
-        if counter is None:
-            counter = self._given[name] = self._rows.labels(name)
-        counter.inc(rows)
+        self._rows.of(name).add(rows)
 
     def shed(self, name: str) -> None:
         """A request found the queue full."""
-        self._shed.labels(name).inc()
+        self._shed.of(name).add()
 
     def expired(self, name: str) -> None:
         """A request's time was over."""
-        self._expired.labels(name).inc()
+        self._expired.of(name).add()
 
     def loaded(self, name: str, seconds: float, *, ok: bool) -> None:
         """A load has ended (``repository.Observer``)."""

@@ -8,6 +8,8 @@ Attributes that a model may have besides ``Model``'s, each read once after loadi
     concurrent: int = 1       so many ``infer`` calls may run at the same time on different threads
     is_async: bool = False    ``infer`` returns at once, with a coroutine that the server awaits on a loop of its own
                               (never the one that serves); its result and its errors are those of ``infer``
+    quick: bool = False       ``infer`` is computation in memory and nothing else: no files, no network, no waiting, so
+                              that a small call may be run where it arrived
     joins: bool = True        requests may be joined when the signature is ``batched``; False: one request a call
     fitted: object = None     the library's own object, for ``accelerate`` to compile; its methods are what ``infer``
                               calls and nothing else changes what they answer

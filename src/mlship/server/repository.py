@@ -36,6 +36,7 @@ from mlship.server import (
 )
 from mlship.server import model as contract
 from mlship.server.accelerate import verdict
+from mlship.server.fit import binding
 
 LOG = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -63,6 +64,8 @@ class Served:
     batcher: batcher.Batcher
     statistics: statistics.Statistics
     acceleration: verdict.Report
+    plain: binding.Plain | None
+    output_parameters: Mapping[str, Mapping[str, messages.Scalar]]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -129,6 +132,8 @@ class Repository:
         self._discover = discover
         self._observer = observer
         self._entries: dict[str, dict[str, _Entry]] = {}
+        # The model that a name without a version means, once asked for; empty again when any model changes.
+        self._default_served: dict[str, Served] = {}
         self._draining = ""
         self._tasks = aio.Tasks(_log_failure)
 
@@ -138,6 +143,10 @@ class Repository:
     def names(self) -> list[str]:
         """The names of all models, loaded or not."""
         return sorted(self._entries)
+
+    def knows(self, name: str) -> bool:
+        """Whether there is a model of that name."""
+        return name in self._entries
 
     def index(self, *, ready: bool = False) -> list[Status]:
         """Every version's state, or only the ready ones."""
@@ -187,11 +196,16 @@ class Repository:
             SpecError: there is no such model or version; the message lists those there are.
             NotReady: it is not ready, and why.
         """
+        found = self._default_served.get(name) if not version else None
+        if found is not None:
+            return found
         entry = self._entry(name, version)
         if entry.served is None:
             raise errors.NotReady(
                 f"{entry.source.label} is not ready ({entry.state}: {entry.reason}).", retry_after=1.0
             )
+        if not version:
+            self._default_served[name] = entry.served
         return entry.served
 
     def queues(self) -> list[tuple[str, batcher.Batcher]]:
@@ -226,6 +240,8 @@ class Repository:
 
     def _default(self, name: str) -> _Entry:
         """The highest version that is ready, else the highest."""
+        if len(self._entries[name]) == 1:
+            return next(iter(self._entries[name].values()))
         entries = self._sorted(name)
         return next((entry for entry in reversed(entries) if entry.served is not None), entries[-1])
 
@@ -285,6 +301,7 @@ class Repository:
                 return self._load_failed(entry, errors.BackendError(f"{source.label}: {error!r}"), begun)
             self._note(source, begun, ok=True)
             old, entry.served = entry.served, self._serve(entry, loaded)
+            self._default_served.clear()
             entry.state, entry.reason = State.READY, ""
             if old is not None:
                 await self._retire(old, f"{source.label} was loaded again")
@@ -326,6 +343,12 @@ class Repository:
             ),
             statistics=entry.statistics,
             acceleration=loaded.acceleration,
+            plain=binding.Plain.of(loaded.model.signature),
+            output_parameters={
+                spec.name: {"content_type": spec.content_type}
+                for spec in loaded.model.signature.outputs
+                if spec.content_type
+            },
         )
 
     def _limits(self, model: contract.Model, slots: int) -> batching.Limits:
@@ -356,6 +379,7 @@ class Repository:
     async def _unload(self, entry: _Entry) -> None:
         entry.wanted = False
         served, entry.served = entry.served, None
+        self._default_served.clear()
         if served is not None:
             entry.state, entry.reason = State.UNLOADING, "finishing what it has begun"
             await self._retire(served, f"{entry.source.label} is being unloaded")

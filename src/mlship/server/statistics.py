@@ -44,13 +44,13 @@ class Statistics:
 
     def succeeded(self, *, rows: int, now_ms: int, total: int, queue: int, parts: tuple[int, int, int]) -> None:
         """Count a request that was answered; ``parts`` are the nanoseconds of input, inference and output."""
+        # Written out: this is done at every request, and five calls cost more than all the rest of it.
         self.inference_count += rows
         self.last_inference = now_ms
-        self.success.add(total)
-        self.queue.add(queue)
-        self.compute_input.add(parts[0])
-        self.compute_infer.add(parts[1])
-        self.compute_output.add(parts[2])
+        kinds = (self.success, self.queue, self.compute_input, self.compute_infer, self.compute_output)
+        for kind, nanoseconds in zip(kinds, (total, queue, *parts), strict=True):
+            kind.count += 1
+            kind.ns += nanoseconds
 
     def executed(self) -> None:
         """Count a call of the model that gave answers, to however many requests."""

@@ -1,6 +1,7 @@
 """Where model code runs: worker threads, and one private event loop for models whose ``infer`` gives a coroutine.
 
-The server's event loop never runs model code. A ``Runner`` takes the calls of one execution and later hands their
+The server's event loop runs no code of users, and of the models that only compute (``quick``) no more than a moment's
+worth. A ``Runner`` takes the calls of one execution and later hands their
 results to ``done``, in the server loop's thread, exactly once; whatever the model's code raises, ``SystemExit``
 included, is part of the results. Threads are daemons: code that never returns cannot keep the process from ending
 after its drain time.
@@ -18,7 +19,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol, cast
 
-from mlship.server import calls, joining
+from mlship.server import calls, joining, pace
 from mlship.server import model as contract
 
 THREAD_PREFIX = "mlship-worker"
@@ -42,7 +43,8 @@ class Runner(Protocol):
         ...
 
     def start(self, together: Sequence[Call], done: Done) -> None:
-        """Begin one execution; ``done`` is called in the server loop's thread. To be called from that thread.
+        """Begin one execution; ``done`` is called in the server loop's thread, possibly before this returns. To be
+        called from that thread.
 
         Args:
             together: one call, or several of one ``joining.key`` where the model takes that.
@@ -135,6 +137,38 @@ class ThreadRunner:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class QuickRunner:
+    """Runs a model that only computes: on the event loop while that is short (``pace``), on the workers otherwise."""
+
+    model: contract.Model
+    workers: Workers
+    loop: asyncio.AbstractEventLoop
+    slots: int
+    pace: pace.Pace = dataclasses.field(default_factory=pace.Pace)
+
+    def start(self, together: Sequence[Call], done: Done) -> None:
+        rows = joining.size(together)
+        if not self.pace.short(rows):
+            self.workers.submit(functools.partial(self._aside, together, done, rows))
+            return
+        begun, computed = time.perf_counter(), time.thread_time()
+        results = joining.run(self.model, together)
+        computed = time.thread_time() - computed
+        self.pace.inline(rows, computed, waited=time.perf_counter() - begun - computed)
+        done(results)
+
+    def _aside(self, together: Sequence[Call], done: Done, rows: int) -> None:
+        # The thread's own computing time: the wait for the interpreter is what running inline would save.
+        begun = time.thread_time()
+        results = joining.run(self.model, together)
+        _tell(self.loop, self._back, results, done, (rows, time.thread_time() - begun))
+
+    def _back(self, results: Sequence[Result], done: Done, took: tuple[int, float]) -> None:
+        self.pace.aside(*took)
+        done(results)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class LoopRunner:
     """Runs a coroutine model on the private loop: many calls side by side, never joined."""
 
@@ -219,4 +253,5 @@ def runner(model: contract.Model, *, workers: Workers, private: PrivateLoop, loo
         slots = getattr(model, "concurrent", ASYNC_SLOTS)
         return LoopRunner(model=model, private=private, loop=loop, slots=max(1, slots))
     slots = min(workers.size, getattr(model, "concurrent", 1))
-    return ThreadRunner(model=model, workers=workers, loop=loop, slots=max(1, slots))
+    kind = QuickRunner if getattr(model, "quick", False) else ThreadRunner
+    return kind(model=model, workers=workers, loop=loop, slots=max(1, slots))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import dataclasses
 import logging
 import selectors
@@ -238,83 +239,102 @@ def test_a_drain_whose_time_is_over_ends_everybody() -> None:
     virtual(main())
 
 
+async def ended(runner: Runner) -> None:
+    runner.end()
+    await settled()
+
+
 async def queued(queue: batcher.Batcher, *asked: worker.Call) -> list[asyncio.Task[batcher.Answer]]:
     tasks = [asyncio.create_task(queue.submit(one, deadline=1e9, rows=joining.rows(one))) for one in asked]
     await settled()
     return tasks
 
 
+async def one_then(queue: batcher.Batcher, *asked: worker.Call) -> list[asyncio.Task[batcher.Answer]]:
+    """The first runs, the others come after it."""
+    return [*await queued(queue, asked[0]), *await queued(queue, *asked[1:])]
+
+
 async def test_a_lone_request_starts_at_once_and_what_queued_meanwhile_is_the_next_batch() -> None:
     queue, runner = make(max_rows=3)
-    tasks = await queued(queue, *(call(number) for number in range(6)))
+    tasks = await one_then(queue, *(call(number) for number in range(6)))
     assert (runner.sizes, queue.waiting) == ([1], 5)
-    runner.end()
+    await ended(runner)
     assert (runner.sizes, queue.waiting) == ([3], 2)
-    runner.end()
+    await ended(runner)
     assert (runner.sizes, queue.waiting) == ([2], 0)
-    runner.end()
+    await ended(runner)
     assert [values(await task) for task in tasks] == [[number] for number in range(6)]
+
+
+async def test_what_comes_together_runs_together() -> None:
+    queue, runner = make(max_rows=3)
+    tasks = await queued(queue, *(call(number) for number in range(4)))
+    assert (runner.sizes, queue.waiting) == ([3], 1)
+    while runner.pending:
+        await ended(runner)
+    assert [values(await task) for task in tasks] == [[number] for number in range(4)]
 
 
 async def test_a_client_of_a_batch_who_goes_away_costs_the_others_nothing() -> None:
     queue, runner = make(max_rows=8)
-    first, *batch = await queued(queue, *(call(number) for number in range(4)))
-    runner.end()
+    first, *batch = await one_then(queue, *(call(number) for number in range(4)))
+    await ended(runner)
     assert runner.sizes == [3]
     batch[1].cancel()
     await asyncio.gather(batch[1], return_exceptions=True)
-    runner.end()
+    await ended(runner)
     assert [values(await task) for task in (first, batch[0], batch[2])] == [[0], [1], [3]]
     assert batch[1].cancelled()
 
 
 async def test_only_calls_that_fit_each_other_are_joined_and_the_oldest_goes_first() -> None:
     queue, runner = make(max_rows=8)
-    tasks = await queued(queue, call(0), call(1, a=1), call(2, a=True), call(3, a=1), call(4, a=True))
+    tasks = await one_then(queue, call(0), call(1, a=1), call(2, a=True), call(3, a=1), call(4, a=True))
     sizes = []
     while runner.pending:
         sizes += runner.sizes
-        runner.end()
+        await ended(runner)
     assert sizes == [1, 2, 2]
     assert [values(await task) for task in tasks] == [[number] for number in range(5)]
 
 
 async def test_one_bad_row_fails_alone() -> None:
     queue, runner = make(max_rows=8)
-    tasks = await queued(queue, *(call(number) for number in (0, 1, -2, 3)))
-    runner.end()
+    tasks = await one_then(queue, *(call(number) for number in (0, 1, -2, 3)))
+    await ended(runner)
     assert runner.sizes == [3]
-    runner.end()
+    await ended(runner)
     while runner.pending:
         assert runner.sizes == [1]
-        runner.end()
+        await ended(runner)
     answers = await asyncio.gather(*tasks)
     assert isinstance(answers[2].result.error, errors.SpecError)
     assert [values(answers[place]) for place in (0, 1, 3)] == [[0], [1], [3]]
-    follow = await queued(queue, *(call(number) for number in (5, 6, 7)))
-    runner.end()
+    follow = await one_then(queue, *(call(number) for number in (5, 6, 7)))
+    await ended(runner)
     assert runner.sizes == [2], "others are joined again"
-    runner.end()
+    await ended(runner)
     await asyncio.gather(*follow)
 
 
 async def test_a_model_that_does_not_answer_by_rows_is_joined_no_more(caplog: pytest.LogCaptureFixture) -> None:
     queue, runner = make(max_rows=8)
     runner.model.sums = True
-    tasks = await queued(queue, *(call(number) for number in range(6)))
+    tasks = await one_then(queue, *(call(number) for number in range(6)))
     sizes = []
     with caplog.at_level(logging.WARNING):
         while runner.pending:
             sizes += runner.sizes
-            runner.end()
+            await ended(runner)
     assert sizes == [1, 5, 1, 1, 1, 1, 1]
     assert [values(await task) for task in tasks] == [[number] for number in range(6)]
     assert [record.message for record in caplog.records] == ["requests are joined no more"]
-    tasks = await queued(queue, *(call(number) for number in range(3)))
-    runner.end()
+    tasks = await one_then(queue, *(call(number) for number in range(3)))
+    await ended(runner)
     assert runner.sizes == [1]
-    runner.end()
-    runner.end()
+    await ended(runner)
+    await ended(runner)
     await asyncio.gather(*tasks)
 
 
@@ -340,16 +360,17 @@ def test_the_expired_of_a_batch_do_not_run() -> None:
     async def main() -> None:
         queue, runner = make(max_rows=8)
         loop = asyncio.get_running_loop()
-        tasks = [
+        tasks = await queued(queue, call(9))
+        tasks += [
             asyncio.create_task(queue.submit(call(number), deadline=loop.time() + seconds))
             for number, seconds in enumerate((100, 1, 100))
         ]
         await asyncio.sleep(2)
-        runner.end()
-        assert [one.inputs["x"].tolist() for one in runner.pending[0][0]] == [[2]]
-        runner.end()
+        await ended(runner)
+        assert [one.inputs["x"].tolist() for one in runner.pending[0][0]] == [[0], [2]]
+        await ended(runner)
         found = await asyncio.gather(*tasks, return_exceptions=True)
-        assert isinstance(found[1], errors.Overloaded)
+        assert isinstance(found[2], errors.Overloaded)
 
     virtual(main())
 
@@ -360,9 +381,9 @@ async def test_what_an_execution_answered_is_told() -> None:
     limits = batching.Limits(queue_size=9, slots=1, max_rows=8)
     queue = batcher.Batcher(runner, limits=limits, label="m", executed=told.append)
     wide = worker.Call(inputs={"x": np.asarray([1, 2, 3])})
-    tasks = await queued(queue, call(0), call(1), wide)
-    runner.end()
-    runner.end()
+    tasks = await one_then(queue, call(0), call(1), wide)
+    await ended(runner)
+    await ended(runner)
     await asyncio.gather(*tasks)
     assert [(one.requests, one.rows) for one in told] == [(1, 1), (2, 4)]
 
@@ -459,3 +480,61 @@ def test_every_submitted_request_ends_exactly_once(
 ) -> None:
     ends = virtual(act([*steps, *shutdown], limits))
     assert all(len(how) == 1 for how in ends.seen.values())
+
+
+async def test_one_who_enters_is_told_once_and_never_at_once() -> None:
+    queue, runner = make()
+    told: list[Any] = []
+    item = queue.enter(call(7), deadline=1e9, rows=1, done=told.append)
+    assert told == []
+    await settled()
+    runner.end()
+    assert [values(answer) for answer in told] == [[7]]
+    queue.leave(item)
+    item.settle(errors.NotReady("again"))
+    assert len(told) == 1
+
+
+async def test_one_who_leaves_is_told_nothing() -> None:
+    queue, runner = make()
+    told: list[Any] = []
+    inside, waiting = (queue.enter(call(number), deadline=1e9, rows=1, done=told.append) for number in range(2))
+    await settled()
+    queue.leave(waiting)
+    queue.leave(inside)
+    runner.end()
+    await settled()
+    assert (told, queue.waiting, queue.running, len(runner.started)) == ([], 0, 0, 1)
+
+
+async def test_an_answer_is_told_in_the_context_of_who_asked() -> None:
+    queue, runner = make(max_rows=4)
+    who: contextvars.ContextVar[str] = contextvars.ContextVar("who", default="nobody")
+    told: list[str] = []
+    for name in ("a", "b"):
+        contextvars.copy_context().run(_enter_as, queue, (who, name, told))
+    await settled()
+    runner.end()
+    assert (told, who.get()) == (["a", "b"], "nobody")
+
+
+def _enter_as(queue: batcher.Batcher, asked: tuple[contextvars.ContextVar[str], str, list[str]]) -> None:
+    who, name, told = asked
+    who.set(name)
+    queue.enter(call(1), deadline=1e9, rows=1, done=lambda _: told.append(who.get()))
+
+
+async def test_an_execution_that_ends_where_it_began_lets_the_loop_go_on_before_the_next() -> None:
+    class Inline(Runner):
+        def start(self, together: Sequence[worker.Call], done: worker.Done) -> None:
+            super().start(together, done)
+            self.end()
+
+    runner = Inline(1)
+    queue = batcher.Batcher(runner, limits=batching.Limits(queue_size=9, slots=1, max_rows=2), label="m")
+    order: list[str] = []
+    for number in range(3):
+        queue.enter(call(number), deadline=1e9, rows=1, done=lambda _: order.append("answer"))
+        asyncio.get_running_loop().call_soon(order.append, "loop")
+    await settled()
+    assert order == ["answer", "answer", "loop", "loop", "loop", "answer"]

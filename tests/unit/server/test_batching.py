@@ -29,13 +29,6 @@ def test_who_must_run_alone_waits_for_nobody() -> None:
     assert batching.decide(batching.Group(rows=1, since=5.0, alone=True), PATIENT, now=5.0) == batching.Take(1)
 
 
-def test_a_request_starts_at_once_when_nobody_waits_a_slot_is_free_and_nothing_holds_it() -> None:
-    assert batching.at_once(batching.View(waiting=0, running=1), JOINING)
-    assert not batching.at_once(batching.View(waiting=0, running=2), JOINING)
-    assert not batching.at_once(batching.View(waiting=1, running=1), JOINING)
-    assert not batching.at_once(batching.View(waiting=0, running=0), PATIENT)
-
-
 def test_a_slot_is_free_below_the_limit() -> None:
     assert batching.free(batching.View(waiting=1, running=1), LIMITS)
     assert not batching.free(batching.View(waiting=1, running=2), LIMITS)
@@ -44,6 +37,11 @@ def test_a_slot_is_free_below_the_limit() -> None:
 def test_with_a_budget_the_queue_is_a_limit_although_a_slot_is_free() -> None:
     assert batching.admits(batching.View(waiting=1, running=0), PATIENT)
     assert not batching.admits(batching.View(waiting=2, running=0), PATIENT)
+
+
+def test_those_for_whom_a_slot_is_free_do_not_count_as_waiting() -> None:
+    assert batching.admits(batching.View(waiting=3, running=0), LIMITS)
+    assert not batching.admits(batching.View(waiting=4, running=0), LIMITS)
 
 
 def test_admission_ends_when_slots_and_queue_are_full() -> None:

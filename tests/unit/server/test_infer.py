@@ -149,7 +149,10 @@ async def test_requests_that_wait_are_joined_and_each_gets_its_own_rows() -> Non
     inference = infer.Inference(models, request_timeout=30.0)
     asked = [(-1.0,), *((float(number), float(number) + 0.5) for number in range(30))]
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(inference.infer(request(row), deadline=inference.deadline())) for row in asked]
+        tasks = [group.create_task(inference.infer(request(asked[0]), deadline=inference.deadline()))]
+        while not sizes:
+            await asyncio.sleep(0)
+        tasks += [group.create_task(inference.infer(request(row), deadline=inference.deadline())) for row in asked[1:]]
         while models.queues()[0][1].waiting < 30:
             await asyncio.sleep(0)
         held.set()

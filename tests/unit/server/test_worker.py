@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from mlship.protocol import messages
-from mlship.server import worker
+from mlship.server import pace, worker
 
 
 class Model:
@@ -79,6 +80,44 @@ async def test_a_model_runs_on_a_worker_thread(workers: worker.Workers, private:
     assert result.outputs is not None
     assert result.nanoseconds > 0
     assert model.threads[0].startswith(worker.THREAD_PREFIX)
+
+
+async def test_a_quick_model_runs_on_the_loop_once_that_is_known_to_be_short(
+    workers: worker.Workers, private: worker.PrivateLoop
+) -> None:
+    model = Model(quick=True)
+    runner = runner_of(model, workers, private)
+    assert isinstance(runner, worker.QuickRunner)
+    for _ in range(3):
+        await result_of(runner)
+    here = threading.current_thread().name
+    assert [name == here for name in model.threads] == [False, True, True]
+
+
+async def test_a_quick_model_that_is_slow_stays_on_the_workers(
+    workers: worker.Workers, private: worker.PrivateLoop
+) -> None:
+    def compute() -> None:
+        end = time.thread_time() + 2 * pace.BUDGET
+        while time.thread_time() < end:
+            pass
+
+    model = Model(compute, quick=True)
+    runner = runner_of(model, workers, private)
+    for _ in range(3):
+        await result_of(runner)
+    assert all(name.startswith(worker.THREAD_PREFIX) for name in model.threads)
+
+
+async def test_what_a_quick_model_raises_on_the_loop_is_its_result(
+    workers: worker.Workers, private: worker.PrivateLoop
+) -> None:
+    def fail() -> None:
+        raise SystemExit(3)
+
+    runner = runner_of(Model(fail, quick=True), workers, private)
+    found = [await result_of(runner) for _ in range(3)]
+    assert [type(one.error) for one in found] == [SystemExit] * 3
 
 
 @pytest.mark.parametrize("extras", [{}, {"is_async": True}])

@@ -28,6 +28,7 @@ class Compiled:
         self._dtype = messages.NUMPY_OF[spec.datatype]
         self._default = self._signature.default_outputs
         self.concurrent = getattr(original, "concurrent", 1)
+        self.quick = True
         self.parameters: Mapping[str, type] | None = getattr(original, "parameters", {})
 
     @property

@@ -7,7 +7,11 @@ runs. A signature that is not known lets everything through. ``columns`` has the
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
 
 from mlship import errors
 from mlship.protocol import messages
@@ -38,6 +42,41 @@ def bind(request: messages.InferRequest, signature: messages.Signature) -> Input
         bound = _bind_inputs(tensors, signature.inputs, label=label)
     _check_batch(bound, signature, label=label)
     return bound
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Plain:
+    """What a request looks like that needs no fitting: the usual case, told in one look.
+
+    One matrix of the signature's name, datatype and width, with rows, and nothing asked for besides.
+    """
+
+    name: str
+    dtype: np.dtype[Any]
+    rest: tuple[int, ...]
+
+    @classmethod
+    def of(cls, signature: messages.Signature) -> Plain | None:
+        """None: every request for such a model is to be fitted (``bind``)."""
+        if not signature.known or not signature.batched or len(signature.inputs) != 1:
+            return None
+        (spec,) = signature.inputs
+        free, *rest = spec.shape or (0,)
+        if free != -1 or -1 in rest or spec.datatype in ("", "BYTES"):
+            return None
+        if signature.columns and tuple(rest) != (len(signature.columns),):
+            return None
+        return cls(spec.name, messages.NUMPY_OF[spec.datatype], tuple(rest))
+
+    def rows(self, request: messages.InferRequest) -> int:
+        """How many rows a plain request brings; 0: it is none."""
+        if len(request.inputs) != 1 or request.parameters or request.outputs:
+            return 0
+        (tensor,) = request.inputs
+        data = tensor.data
+        if tensor.name != self.name or data.dtype != self.dtype or data.shape[1:] != self.rest or not data.ndim:
+            return 0
+        return int(data.shape[0])
 
 
 def _by_name(inputs: Sequence[messages.Tensor], label: str) -> dict[str, messages.Tensor]:

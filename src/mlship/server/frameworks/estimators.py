@@ -24,6 +24,8 @@ LOG = logging.getLogger(__name__)
 METHODS = ("predict", "predict_proba", "predict_log_proba", "decision_function", "score_samples", "transform")
 PARAMETER = "predict_method"
 _CAP = 300
+# Libraries whose code computes and does nothing else.
+_COMPUTING = frozenset({"sklearn", "imblearn", "xgboost", "lightgbm", "catboost", "numpy", "scipy", "builtins"})
 
 Method = Callable[[Any], Any]
 
@@ -53,6 +55,7 @@ class Estimator:
         concurrent: int = 1,
         refusals: tuple[type[Exception], ...] = (),
         fitted: Any = None,
+        quick: bool = False,
     ) -> None:
         """
         Args:
@@ -62,6 +65,7 @@ class Estimator:
             schema: what the owner says; its inputs have been heeded in ``form`` (``signatures.refine_form``).
             refusals: the library's own exceptions that mean the data is at fault.
             fitted: the object that the methods are of, for those who can compile it.
+            quick: see ``model``.
         """
         self._refusals: tuple[type[Exception], ...] = (ValueError, TypeError, *refusals)
         self._methods = dict(methods)
@@ -73,6 +77,7 @@ class Estimator:
         self.class_values = class_values
         self.fitted = fitted
         self.concurrent = concurrent
+        self.quick = quick
         self._platform = platform
         self._signature = signatures.with_outputs(
             messages.Signature(
@@ -206,6 +211,22 @@ def methods_of(fitted: Any, *, keywords: Mapping[str, Any] | None = None) -> dic
 
 def _with(method: Callable[..., Any], keywords: dict[str, Any]) -> Method:
     return lambda data: method(data, **keywords)
+
+
+def is_quick(fitted: Any) -> bool:
+    """Whether the object, its steps and the functions it was given are all of libraries that only compute."""
+    known = getattr(fitted, "get_params", dict)
+    try:
+        parts = list(known().values())
+    except (TypeError, ValueError, AttributeError):  # an estimator that does not keep scikit-learn's conventions
+        return False
+    return _computes(fitted) and all(_computes(part) for part in parts if callable(part) or hasattr(part, "fit"))
+
+
+def _computes(part: Any) -> bool:
+    named = part if isinstance(part, type) or not hasattr(part, "fit") else type(part)
+    module = getattr(named, "__module__", None) or type(part).__module__
+    return module.partition(".")[0] in _COMPUTING
 
 
 def class_values(fitted: Any) -> messages.Array | None:

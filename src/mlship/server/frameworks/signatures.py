@@ -194,6 +194,7 @@ class Labelled:
         self.fitted = getattr(inner, "fitted", None)
         self.concurrent = getattr(inner, "concurrent", 1)
         self.joins = getattr(inner, "joins", True)
+        self.quick = getattr(inner, "quick", False)
         self.parameters = getattr(inner, "parameters", {})
 
     @property

@@ -1,8 +1,9 @@
 """What every inference route does: find the model, read the body in time and within limits, decode, infer, encode.
 
-The protocols differ in their codecs only; ``rest_v1``, ``rest_v2`` and ``rest_mlflow`` bring those. A large body is
-read and a large answer written on a thread for codecs, where the codec pauses between pieces (``pause_for``), so that
-the event loop goes on with everybody else's requests.
+The protocols differ in their codecs only; ``rest_v1``, ``rest_v2`` and ``rest_mlflow`` bring those as a ``Job``.
+``begin`` is for a small body that is there already: no task, its answer is told to a callback. ``answer`` is for all
+others. A large body is read and a large answer written on a thread for codecs, where the codec pauses between pieces
+(``pause_for``), so that the event loop goes on with everybody else's requests.
 """
 
 from __future__ import annotations
@@ -10,17 +11,33 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import functools
+import logging
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
-from mlship import errors
+from mlship import aio, errors
 from mlship.protocol import json_slices, messages
-from mlship.server import infer, worker
-from mlship.server.rest import exchange
+from mlship.server import infer, logs, worker
+from mlship.server.rest import exchange, routing
+
+LOG = logging.getLogger(__name__)
 
 Decode = Callable[[bytes], messages.InferRequest]
 Encode = Callable[[messages.InferResponse, messages.InferRequest], exchange.Response]
+
+
+class Job(NamedTuple):
+    """An inference as its protocol says it: the model, and its codecs."""
+
+    model: str
+    version: str
+    decode: Decode
+    encode: Encode
+
+
+# Reads a request's path and headers. Raises SpecError.
+Prepare = Callable[[exchange.Request], Job]
 
 # Bytes whose JSON takes some milliseconds; and those of a compressed body, which may become a thousand times as many.
 LARGE = 256 * 1024
@@ -43,25 +60,94 @@ class Endpoint:
     inference: infer.Inference
     max_body_bytes: int
     codecs: worker.Workers | None = None
+    tasks: aio.Tasks = dataclasses.field(default_factory=lambda: aio.Tasks(_log_failure))
 
-    async def answer(
-        self, request: exchange.Request, *, model: str, version: str, decode: Decode, encode: Encode
-    ) -> exchange.Response:
+    def route(self, pattern: str, prepare: Prepare, protocol: str) -> routing.Route:
+        """The route of an inference."""
+        return routing.Route(
+            "POST",
+            pattern,
+            functools.partial(self.answer, prepare=prepare),
+            protocol,
+            functools.partial(self.begin, prepare),
+        )
+
+    async def answer(self, request: exchange.Request, *, prepare: Prepare) -> exchange.Response:
         """Answer an inference request. Raises MlshipError, in the order in which a request can fail."""
-        deadline = self.inference.deadline(request.timeout)
-        request.model = self.inference.known(model)
-        # An unknown or unready model is said before a large body has been read for nothing.
-        self.inference.models.get(model, version)
+        job = prepare(request)
+        deadline = self._found(job, request)
         body = await exchange.receive_body(request, limit=self.max_body_bytes, deadline=deadline)
         if len(body.sent) > (LARGE if body.window is None else _LARGE_COMPRESSED):
-            decoded = await self._aside(lambda: decode(body.inflated(self.max_body_bytes)), deadline)
+            decoded = await self._aside(lambda: job.decode(body.inflated(self.max_body_bytes)), deadline)
         else:
-            decoded = decode(body.inflated(self.max_body_bytes))
+            decoded = job.decode(body.inflated(self.max_body_bytes))
         response = await self.inference.infer(decoded, deadline=deadline)
-        if size_of(response) > LARGE:
-            found: exchange.Response = await self._aside(functools.partial(encode, response, decoded), deadline)
-            return found
-        return encode(response, decoded)
+        return await self._encoded(job, response, decoded, deadline)
+
+    def begin(
+        self, prepare: Prepare, request: exchange.Request, done: Callable[[exchange.Response], None]
+    ) -> Callable[[], None]:
+        """Send a request whose body is there, small and as it is meant, on its way.
+
+        Args:
+            done: is told the answer, never from within this call.
+
+        Returns:
+            What to call when nobody waits any more. Raises as ``answer`` does.
+        """
+        job = prepare(request)
+        deadline = self._found(job, request)
+        decoded = job.decode(exchange.held_body(request, limit=self.max_body_bytes))
+        told = functools.partial(self._told, job, decoded, deadline, done)
+        return self.inference.begin(decoded, deadline=deadline, done=told).leave
+
+    def _found(self, job: Job, request: exchange.Request) -> float:
+        """The request's deadline. An unknown or unready model is said before a large body has been read for nothing."""
+        deadline = self.inference.deadline(request.timeout)
+        request.model = self.inference.known(job.model)
+        self.inference.models.get(job.model, job.version)
+        return deadline
+
+    def _told(
+        self,
+        job: Job,
+        decoded: messages.InferRequest,
+        deadline: float,
+        done: Callable[[exchange.Response], None],
+        outcome: messages.InferResponse | Exception,
+    ) -> None:
+        try:
+            if isinstance(outcome, Exception):
+                raise outcome
+            if size_of(outcome) > LARGE and self.codecs is not None:
+                self.tasks.start(self._tell_large(job, decoded, deadline, done, outcome), name="encode")
+                return
+            response = job.encode(outcome, decoded)
+        except Exception as error:  # noqa: BLE001 - the edge: whatever it is becomes an answer
+            response = exchange.failure(error)
+        done(response)
+
+    async def _tell_large(
+        self,
+        job: Job,
+        decoded: messages.InferRequest,
+        deadline: float,
+        done: Callable[[exchange.Response], None],
+        outcome: messages.InferResponse,
+    ) -> None:
+        try:
+            response = await self._encoded(job, outcome, decoded, deadline)
+        except Exception as error:  # noqa: BLE001 - the edge: whatever it is becomes an answer
+            response = exchange.failure(error)
+        done(response)
+
+    async def _encoded(
+        self, job: Job, response: messages.InferResponse, decoded: messages.InferRequest, deadline: float
+    ) -> exchange.Response:
+        if size_of(response) <= LARGE:
+            return job.encode(response, decoded)
+        found: exchange.Response = await self._aside(functools.partial(job.encode, response, decoded), deadline)
+        return found
 
     async def _aside(self, job: Callable[[], Any], deadline: float) -> Any:
         """Do ``job`` on the thread for codecs. Raises Overloaded (DeadlineExceeded) when the time is over first."""
@@ -84,4 +170,11 @@ class Endpoint:
 
 def size_of(response: messages.InferResponse) -> int:
     """The bytes of the outputs' arrays."""
-    return sum(tensor.data.nbytes for tensor in response.outputs)
+    size = 0
+    for tensor in response.outputs:
+        size += tensor.data.nbytes
+    return size
+
+
+def _log_failure(task: str, error: BaseException) -> None:
+    LOG.error("task failed", exc_info=error, extra=logs.fields(task=task))

@@ -137,13 +137,18 @@ class Body:
 async def receive_body(request: Request, *, limit: int, deadline: float) -> Body:
     """The whole body as it came. Raises as ``read_body`` does."""
     window = _inflater(request.header(b"content-encoding")) if b"content-encoding" in request.headers else None
-    body = request.body
-    if body is None:
-        body = await _arrived(request, limit=limit, deadline=deadline)
-    elif len(body) > limit:
-        raise too_large(len(body), limit)
+    body = await _arrived(request, limit=limit, deadline=deadline)
     request.received = len(body)
     return Body(body, window)
+
+
+def held_body(request: Request, *, limit: int) -> bytes:
+    """The body of a request that came complete and not compressed. Raises SpecError: it is over ``limit`` bytes."""
+    body = request.body or b""
+    if len(body) > limit:
+        raise too_large(len(body), limit)
+    request.received = len(body)
+    return body
 
 
 async def _arrived(request: Request, *, limit: int, deadline: float) -> bytes:
@@ -235,13 +240,13 @@ def failure(error: Exception) -> Response:
     return Response(status=status, body=body, headers=tuple(headers))
 
 
-def head(response: Response, request_id: str) -> list[tuple[bytes, bytes]]:
-    """The headers of ``response``: its type, its length and, if there was one, the request's id with them."""
-    headers = [
-        (b"content-type", response.content_type),
-        (b"content-length", b"%d" % len(response.body)),
-        *response.headers,
-    ]
+def more_headers(response: Response, request_id: str) -> bytes:
+    """The lines of the headers of ``response`` besides type and length and, if there was one, the request's id."""
+    return b"".join(name + b": " + value + b"\r\n" for name, value in _more(response, request_id))
+
+
+def _more(response: Response, request_id: str) -> list[tuple[bytes, bytes]]:
+    headers = list(response.headers)
     if request_id:
         headers.append((b"x-request-id", request_id.encode("latin-1")))
     return headers
@@ -249,6 +254,10 @@ def head(response: Response, request_id: str) -> list[tuple[bytes, bytes]]:
 
 async def respond(send: Send, response: Response, *, request_id: str = "") -> None:
     """Send ``response`` as ASGI's messages."""
-    headers = head(response, request_id)
+    headers = [
+        (b"content-type", response.content_type),
+        (b"content-length", b"%d" % len(response.body)),
+        *_more(response, request_id),
+    ]
     await send({"type": "http.response.start", "status": response.status, "headers": headers})
     await send({"type": "http.response.body", "body": response.body})

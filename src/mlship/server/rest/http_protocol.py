@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Coroutine
 from typing import Any
 
 from uvicorn.protocols.http import httptools_impl
@@ -24,63 +25,65 @@ _MAX_HELD = 256 * 1024
 _HOLD_SECONDS = 0.005
 # A path that uvicorn would not read otherwise than it is written: no query, no fragment, no authority.
 _PLAIN = re.compile(rb"/(?!/)[!$-.0-9:;=@A-Z_a-z~%/]{1,512}")
-_FAILED = exchange.Response(status=500, body=b"Internal Server Error", content_type=b"text/plain; charset=utf-8")
 
 
-class _Lean:
-    """A complete request on its way: in uvicorn's eyes a request cycle, of which it reads these attributes."""
+class _Lean(rest_api.Flight):
+    """A complete request on its way: in uvicorn's eyes a request cycle, of which it reads the public attributes."""
 
-    __slots__ = (
-        "disconnected",
-        "keep_alive",
-        "message_event",
-        "protocol",
-        "request",
-        "response_complete",
-        "route",
-    )
+    __slots__ = ("_protocol", "disconnected", "keep_alive", "message_event", "response_complete")
 
     def __init__(
-        self, protocol: Protocol, route: routing.Route, request: exchange.Request, *, keep_alive: bool
+        self,
+        protocol: Protocol,
+        app: rest_api.App,
+        request: exchange.Request,
+        route: routing.Route,
+        *,
+        keep_alive: bool,
     ) -> None:
-        self.protocol = protocol
-        self.route = route
-        self.request = request
+        super().__init__(app, request, route)
+        self._protocol = protocol
         self.keep_alive = keep_alive
         self.response_complete = False
         self.disconnected = False
-        self.message_event = protocol.nobody
+        self.message_event = _NOBODY
 
-    async def run_asgi(self, app: Any) -> None:
-        """Answer; uvicorn starts this as the request's task when the answers before it have gone out."""
-        try:
-            await app.infer(self.request, self.route, self.reply)
-        except BaseException as error:  # As in uvicorn's cycle: a task cut off at shutdown is answered.
-            self.protocol.logger.error("request failed", exc_info=error)
-            self.keep_alive = False
-            if self.response_complete:
-                self.protocol.transport.close()
-            else:
-                await self.reply(_FAILED, "")
-
-    async def reply(self, response: exchange.Response, request_id: str) -> None:
-        """Write the whole answer."""
-        protocol = self.protocol
-        if protocol.flow.write_paused and not self.disconnected:
-            await protocol.flow.drain()
+    def tell(self, response: exchange.Response, request_id: str) -> None:
+        """Write the whole answer, as soon as the transport takes it."""
+        protocol = self._protocol
         if self.disconnected or protocol.transport.is_closing():
             return
-        parts = [httptools_impl.STATUS_LINE[response.status]]
-        for name, value in protocol.server_state.default_headers:
-            parts += (name, b": ", value, b"\r\n")
-        for name, value in exchange.head(response, request_id):
-            parts += (name, b": ", value, b"\r\n")
-        parts += (b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n", response.body)
-        protocol.transport.write(b"".join(parts))
+        if protocol.flow.write_paused:
+            protocol.later(self._tell_drained(response, request_id))
+        else:
+            self._write(response, request_id)
+
+    async def _tell_drained(self, response: exchange.Response, request_id: str) -> None:
+        await self._protocol.flow.drain()
+        if not self.disconnected and not self._protocol.transport.is_closing():
+            self._write(response, request_id)
+
+    def _write(self, response: exchange.Response, request_id: str) -> None:
+        protocol = self._protocol
+        head = protocol.head(response.status, response.content_type)
+        more = exchange.more_headers(response, request_id) if response.headers or request_id else b""
+        end = b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n"
+        protocol.transport.write(b"%b%d\r\n%b%b%b" % (head, len(response.body), more, end, response.body))
         self.response_complete = True
         if not self.keep_alive:
             protocol.transport.close()
         protocol.on_response_complete()
+
+
+class _Heads:
+    """The beginnings of answers by status and type, up to their length, made from one list of headers."""
+
+    def __init__(self) -> None:
+        self.of: object = None
+        self.made: dict[tuple[int, bytes], bytes] = {}
+
+
+_HEADS = _Heads()
 
 
 class _Nobody:
@@ -90,21 +93,23 @@ class _Nobody:
         pass
 
 
+_NOBODY = _Nobody()
+
+
 class Protocol(httptools_impl.HttpToolsProtocol):
     """One connection. The application may be ``rest_api.App``, whose inferences take the short cut, or any other."""
-
-    nobody = _Nobody()
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._hangup: set[Any] = set()
-        self._lean_app = self.config.app if isinstance(self.config.app, rest_api.App) else None
+        self.lean_app = self.config.app if isinstance(self.config.app, rest_api.App) else None
         # The request being held: its route, and the chunks of its body so far.
         self._held: rest_api.Found | None = None
         self._head: list[tuple[bytes, bytes]] = []
         self._chunks: list[bytes] = []
         self._size = 0
         self._keep_alive = True
+        self._idle_since: float | None = None
         self._late: asyncio.TimerHandle | None = None
 
     # What the parser finds
@@ -122,14 +127,18 @@ class Protocol(httptools_impl.HttpToolsProtocol):
             self._begin_asgi()
 
     def _short_cut(self) -> rest_api.Found | None:
-        if self._lean_app is None or self.expect_100_continue or self.limit_concurrency is not None:
+        app, parser = self.lean_app, self.parser
+        if app is None or self.expect_100_continue or self.limit_concurrency is not None:
             return None
-        if self.parser.get_method() != b"POST" or self.parser.should_upgrade():
+        if parser.get_method() != b"POST" or parser.should_upgrade():
             return None
-        found = self._lean_app.inference(self.url) if _PLAIN.fullmatch(self.url) else None
-        if found is not None:
-            self._chunks, self._size = [], 0
-            self._keep_alive = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
+        found = app.known.get(self.url)
+        if found is None:
+            found = app.inference(self.url) if _PLAIN.fullmatch(self.url) else None
+            if found is None:
+                return None
+        self._chunks, self._size = [], 0
+        self._keep_alive = parser.should_keep_alive() and parser.get_http_version() != "1.0"
         return found
 
     def on_body(self, body: bytes) -> None:
@@ -145,25 +154,85 @@ class Protocol(httptools_impl.HttpToolsProtocol):
         if self._held is None:
             super().on_message_complete()
             return
+        headers = dict(self._head)
+        if b"content-encoding" in headers:
+            self._give_up_holding()
+            super().on_message_complete()
+            return
         (route, names), self._held = self._held, None
-        request = exchange.Request(
-            method="POST",
-            headers=dict(self._head),
-            names=names,
-            body=self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks),
-            path=self.url.decode("ascii"),
-            hangup=self._hangup,
-        )
-        self._start(_Lean(self, route, request, keep_alive=self._keep_alive))
+        body = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
+        request = exchange.Request("POST", headers, names, None, body, self.url.decode("ascii"), self._hangup)
+        self._start(_Lean(self, self.lean_app, request, route, keep_alive=self._keep_alive))  # type: ignore[arg-type]
 
-    def _start(self, cycle: Any) -> None:
+    def _start(self, cycle: _Lean) -> None:
         """Begin with ``cycle``, or line it up behind the request before it: as uvicorn does with its own."""
-        before, self.cycle = self.cycle, cycle
+        before, self.cycle = self.cycle, cycle  # type: ignore[assignment]
         if before is None or before.response_complete:
-            self._start_asgi_task(cycle, self._lean_app)  # type: ignore[arg-type]
+            cycle.start()
         else:
             self.flow.pause_reading()
-            self.pipeline.appendleft((cycle, self._lean_app))  # type: ignore[arg-type]
+            self.pipeline.appendleft((cycle, self.lean_app))  # type: ignore[arg-type]
+
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        if isinstance(cycle, _Lean):
+            # From the end of the answer before it: of a thousand in one piece, each would be inside the other's.
+            self.loop.call_soon(cycle.start)
+        else:
+            super()._start_asgi_task(cycle, app)
+
+    # What an answer needs
+
+    def head(self, status: int, content_type: bytes) -> bytes:
+        """An answer up to its length: what all of one kind have in common changes once a second, with the date."""
+        headers = self.server_state.default_headers
+        if _HEADS.of is not headers:
+            _HEADS.of, _HEADS.made = headers, {}
+        found = _HEADS.made.get((status, content_type))
+        if found is None:
+            lines = [name + b": " + value for name, value in [*headers, (b"content-type", content_type)]]
+            found = httptools_impl.STATUS_LINE[status] + b"\r\n".join([*lines, b"content-length: "])
+            _HEADS.made[status, content_type] = found
+        return found
+
+    # Keep-alive: one timer for a connection that looks when the last answer went out, not one for every answer
+
+    def _unset_keepalive_if_required(self) -> None:
+        self._idle_since = None
+
+    def on_response_complete(self) -> None:
+        """An answer has gone out: the next request that has come already begins, or the connection is idle."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        if self.flow.read_paused:
+            self.flow.resume_reading()
+        if self.pipeline:
+            cycle, app = self.pipeline.pop()
+            self._start_asgi_task(cycle, app)
+            return
+        self._idle_since = self.loop.time()
+        if self.timeout_keep_alive_task is None:
+            self._watch_idle(self.timeout_keep_alive)
+
+    def _watch_idle(self, seconds: float) -> None:
+        self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
+
+    def timeout_keep_alive_handler(self) -> None:
+        """The time of the idle may be over: then the connection is closed."""
+        self.timeout_keep_alive_task = None
+        if self._idle_since is None:
+            return
+        left = self._idle_since + self.timeout_keep_alive - self.loop.time()
+        if left > 0:
+            self._watch_idle(left)
+        else:
+            super().timeout_keep_alive_handler()
+
+    def later(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do ``work`` as a task that uvicorn knows of, as it does with its own requests."""
+        task = self.loop.create_task(work)
+        task.add_done_callback(self.tasks.discard)
+        self.tasks.add(task)
 
     # The way to ASGI
 
@@ -197,8 +266,9 @@ class Protocol(httptools_impl.HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._held = None
-        if self._late is not None:
-            self._late.cancel()
+        for timer in (self._late, self.timeout_keep_alive_task):
+            if timer is not None:
+                timer.cancel()
         super().connection_lost(exc)
         for told in list(self._hangup):
             told()

@@ -6,7 +6,9 @@ else's; whatever a handler raises becomes an answer here and nowhere else.
 
 from __future__ import annotations
 
+import abc
 import asyncio
+import contextvars
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -26,6 +28,7 @@ Found = tuple[routing.Route, Mapping[str, str]]
 # In a scope's extensions: a set of callables that the server calls when the client has gone.
 HANGUP = "mlship.hangup"
 _CLIENT_GONE = 499
+_CODES = {200: "200"}
 _MAX_PATHS = 1024
 
 
@@ -44,7 +47,7 @@ class App:
         point = endpoint.Endpoint(inference=inference, max_body_bytes=max_body_bytes, codecs=codecs)
         self._models = inference.models
         # Paths that were asked for lately; what callers write is bounded.
-        self._inferences: dict[bytes, Found] = {}
+        self.known: dict[bytes, Found] = {}
         self._table = routing.Table(
             [
                 *rest_v1.routes(point),
@@ -86,7 +89,7 @@ class App:
 
     def inference(self, raw_path: bytes) -> Found | None:
         """The inference route that takes a POST at ``raw_path`` and its open parts; None when there is none."""
-        found = self._inferences.get(raw_path)
+        found = self.known.get(raw_path)
         if found is None:
             try:
                 found = self._table.find("POST", raw_path.decode("latin-1"))
@@ -94,9 +97,9 @@ class App:
                 return None
             if not found[0].protocol:
                 return None
-            if len(self._inferences) >= _MAX_PATHS:
-                self._inferences.clear()
-            self._inferences[raw_path] = found
+            if len(self.known) >= _MAX_PATHS:
+                self.known.clear()
+            self.known[raw_path] = found
         return found
 
     async def infer(self, request: exchange.Request, route: routing.Route, reply: Reply) -> None:
@@ -111,19 +114,29 @@ class App:
                 code, sent = response.status, len(response.body)
                 await reply(response, request_id)
         finally:
-            seconds = time.perf_counter() - begun
-            self._metrics.answered(
-                model=request.model,
-                protocol=route.protocol,
-                code=str(code),
-                seconds=seconds,
-                received=request.received,
-                sent=sent,
-                trace_id=trace_id,
-            )
-            if LOG.isEnabledFor(logging.DEBUG):
-                extra = logs.fields(path=request.path, code=code, milliseconds=round(seconds * 1e3, 3))
-                LOG.debug("request", extra=extra)
+            self.count(request, route, (code, sent), time.perf_counter() - begun, trace_id)
+
+    def count(
+        self, request: exchange.Request, route: routing.Route, answer: tuple[int, int], seconds: float, trace_id: str
+    ) -> None:
+        """Count a request that was answered with ``answer``: its code and the bytes of its body."""
+        code, sent = answer
+        self._metrics.answered(
+            model=request.model,
+            protocol=route.protocol,
+            code=_CODES.get(code) or str(code),
+            seconds=seconds,
+            received=request.received,
+            sent=sent,
+            trace_id=trace_id,
+        )
+        if LOG.isEnabledFor(logging.DEBUG):
+            extra = logs.fields(path=request.path, code=code, milliseconds=round(seconds * 1e3, 3))
+            LOG.debug("request", extra=extra)
+
+    def begun(self, protocol: str) -> None:
+        """An inference request has arrived."""
+        self._metrics.begun(protocol)
 
     async def _exposition(self, request: exchange.Request) -> exchange.Response:
         body, content_type = self._metrics.render(request.header(b"accept"))
@@ -140,6 +153,70 @@ class App:
                 "paths": self._table.patterns,
             }
         )
+
+
+class Flight(abc.ABC):
+    """An inference request, its body there, between its arrival and its answer: no task, no coroutine.
+
+    ``tell`` is called once with the answer, from ``start`` or later; not at all when the client has gone before.
+    """
+
+    __slots__ = ("_app", "_begun", "_leave", "_over", "_request", "_request_id", "_route", "_trace_id")
+
+    def __init__(self, app: App, request: exchange.Request, route: routing.Route) -> None:
+        self._app = app
+        self._request = request
+        self._route = route
+        self._leave: Callable[[], None] | None = None
+        self._over = False
+        self._request_id = self._trace_id = ""
+
+    @abc.abstractmethod
+    def tell(self, response: exchange.Response, request_id: str) -> None:
+        """Send the answer, with the request's id if it had one that may be sent back."""
+
+    def start(self) -> None:
+        """Send the request on its way."""
+        headers = self._request.headers
+        if b"x-request-id" in headers or b"traceparent" in headers:
+            # The ids are part of the context from here to the answer, and of nothing else.
+            contextvars.copy_context().run(self._start_named)
+        else:
+            self._start()
+
+    def _start_named(self) -> None:
+        self._request_id, self._trace_id = _named(self._request)
+        self._start()
+
+    def _start(self) -> None:
+        request, route = self._request, self._route
+        self._begun = time.perf_counter()
+        self._app.begun(route.protocol)
+        try:
+            self._leave = route.begin(request, self._answered)  # type: ignore[misc]
+        except Exception as error:  # noqa: BLE001 - the edge: whatever it is becomes an answer and, if ours, a log line
+            self._answered(_refused(error))
+            return
+        if request.hangup is not None:
+            request.hangup.add(self._hung_up)
+
+    def _answered(self, response: exchange.Response) -> None:
+        if not self._over:
+            self._end(response.status, len(response.body))
+            self.tell(response, self._request_id)
+
+    def _hung_up(self) -> None:
+        if not self._over:
+            if self._leave is not None:
+                self._leave()
+            self._end(_CLIENT_GONE, 0)
+
+    def _end(self, code: int, sent: int) -> None:
+        self._over = True
+        if self._request.hangup is not None:
+            self._request.hangup.discard(self._hung_up)
+        seconds = time.perf_counter() - self._begun
+        self._app.count(self._request, self._route, (code, sent), seconds, self._trace_id)
 
 
 def _named(request: exchange.Request) -> tuple[str, str]:

@@ -21,19 +21,19 @@ def routes(point: endpoint.Endpoint) -> list[routing.Route]:
     """MLflow's part of the routing table."""
     bound = functools.partial(functools.partial, point=point)
     return [
-        routing.Route("POST", "/invocations", bound(_invocations), PROTOCOL),
+        point.route("/invocations", functools.partial(_invocations, point=point), PROTOCOL),
         routing.Route("GET", "/ping", bound(_ping)),
         routing.Route("GET", "/health", bound(_ping)),
         routing.Route("GET", "/version", bound(_version)),
     ]
 
 
-async def _invocations(request: exchange.Request, *, point: endpoint.Endpoint) -> exchange.Response:
+def _invocations(request: exchange.Request, *, point: endpoint.Endpoint) -> endpoint.Job:
     model = _sole(point)
     decode = functools.partial(
         mlflow_codec.decode_invocations, content_type=request.header(b"content-type"), model_name=model
     )
-    return await point.answer(request, model=model, version="", decode=decode, encode=_encode)
+    return endpoint.Job(model, "", decode, _encode)
 
 
 def _sole(point: endpoint.Endpoint) -> str:

@@ -18,8 +18,8 @@ def routes(point: endpoint.Endpoint) -> list[routing.Route]:
         routing.Route("GET", "/v1/models", bound(_list)),
         routing.Route("GET", "/v1/models/{model}", bound(_status)),
         routing.Route("GET", "/v1/models/{model}/versions/{version}", bound(_status)),
-        routing.Route("POST", "/v1/models/{model}:predict", bound(_predict), PROTOCOL),
-        routing.Route("POST", "/v1/models/{model}/versions/{version}:predict", bound(_predict), PROTOCOL),
+        point.route("/v1/models/{model}:predict", _predict, PROTOCOL),
+        point.route("/v1/models/{model}/versions/{version}:predict", _predict, PROTOCOL),
         routing.Route("POST", "/v1/models/{model}:explain", bound(_explain)),
     ]
 
@@ -35,15 +35,10 @@ async def _status(request: exchange.Request, *, point: endpoint.Endpoint) -> exc
     return exchange.json(body | {"error": reason} if reason else body, status=503 if reason else 200)
 
 
-async def _predict(request: exchange.Request, *, point: endpoint.Endpoint) -> exchange.Response:
+def _predict(request: exchange.Request) -> endpoint.Job:
     model, version = request.names["model"], request.names.get("version", "")
-    return await point.answer(
-        request,
-        model=model,
-        version=version,
-        decode=functools.partial(v1_codec.decode_predict, model_name=model, model_version=version),
-        encode=_encode,
-    )
+    decode = functools.partial(v1_codec.decode_predict, model_name=model, model_version=version)
+    return endpoint.Job(model, version, decode, _encode)
 
 
 def _encode(response: messages.InferResponse, request: messages.InferRequest) -> exchange.Response:

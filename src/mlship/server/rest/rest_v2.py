@@ -29,7 +29,7 @@ def routes(point: endpoint.Endpoint) -> list[routing.Route]:
             routing.Route("GET", f"{model}/ready", bound(_model_ready)),
             routing.Route("GET", f"{model}/example", bound(_example)),
             routing.Route("GET", f"{model}/acceleration", bound(_acceleration)),
-            routing.Route("POST", f"{model}/infer", bound(_infer), PROTOCOL),
+            point.route(f"{model}/infer", _infer, PROTOCOL),
         ]
     return table
 
@@ -85,10 +85,11 @@ async def _acceleration(request: exchange.Request, *, point: endpoint.Endpoint) 
     return exchange.json(describe.acceleration(point.inference.models, *named(request)))
 
 
-async def _infer(request: exchange.Request, *, point: endpoint.Endpoint) -> exchange.Response:
-    model, version = named(request)
-    decode = functools.partial(_decode, model=model, version=version, header_length=_header_length(request))
-    return await point.answer(request, model=model, version=version, decode=decode, encode=_encode)
+def _infer(request: exchange.Request) -> endpoint.Job:
+    model, version = request.names["model"], request.names.get("version", "")
+    header_length = _header_length(request) if LENGTH_HEADER in request.headers else None
+    decode = functools.partial(_decode, model=model, version=version, header_length=header_length)
+    return endpoint.Job(model, version, decode, _encode)
 
 
 def _decode(body: bytes, *, model: str, version: str, header_length: int | None) -> messages.InferRequest:

@@ -16,16 +16,20 @@ from mlship.server import refusals
 from mlship.server.rest import exchange
 
 Handler = Callable[[exchange.Request], Awaitable[exchange.Response]]
+# Sends a request whose body is there on its way and returns what to call when nobody waits any more; the answer is
+# told to the callable it is given, later. Raises MlshipError.
+Begin = Callable[[exchange.Request, Callable[[exchange.Response], None]], Callable[[], None]]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Route:
-    """``protocol`` names an inference protocol for the metrics; empty for everything else."""
+    """``protocol`` names an inference protocol for the metrics, and ``begin`` is there, for inferences only."""
 
     method: str
     pattern: str
     handler: Handler
     protocol: str = ""
+    begin: Begin | None = None
 
 
 class MethodNotAllowed(errors.SpecError):

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sklearn import linear_model, pipeline, preprocessing
 
 from mlship import errors
 from mlship.server import model
@@ -112,6 +113,27 @@ def test_transform_comes_first_without_predict() -> None:
         def transform(self, rows: Any) -> Any: ...
 
     assert list(estimators.methods_of(Fitted())) == ["transform", "score_samples"]
+
+
+def test_only_what_computes_and_nothing_else_is_quick() -> None:
+    class Own(linear_model.LogisticRegression):  # type: ignore[misc]
+        pass
+
+    class Strange:
+        def get_params(self) -> Any:
+            raise TypeError("positional arguments")
+
+    def clean(rows: Any) -> Any:
+        return rows
+
+    def pipe(*steps: Any) -> Any:
+        return pipeline.make_pipeline(*steps, linear_model.LogisticRegression())
+
+    assert estimators.is_quick(pipe(preprocessing.StandardScaler(), preprocessing.FunctionTransformer(np.log1p)))
+    assert not estimators.is_quick(pipe(preprocessing.FunctionTransformer(clean)))
+    assert not estimators.is_quick(pipeline.make_pipeline(Own()))
+    assert not estimators.is_quick(Own())
+    assert not estimators.is_quick(Strange())
 
 
 def test_class_values_are_those_of_a_plain_classifier() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import gzip
 import pathlib
 import random
@@ -26,18 +27,22 @@ def point() -> Any:
     assert engine.close(10)
 
 
-def request(body: bytes) -> exchange.Request:
+def request(body: bytes, headers: dict[bytes, bytes] | None = None) -> exchange.Request:
     async def receive() -> dict[str, Any]:
         return {"type": "http.request", "body": body, "more_body": False}
 
-    return exchange.Request(method="POST", headers={}, names={}, receive=receive)
+    return exchange.Request(method="POST", headers=headers or {}, names={}, receive=receive)
+
+
+def job(decode: endpoint.Decode, encode: endpoint.Encode, *, model: str = "m") -> endpoint.Prepare:
+    return lambda request: endpoint.Job(model, "", decode, encode)
 
 
 async def test_an_unknown_model_is_refused_before_its_body_is_read(point: endpoint.Endpoint) -> None:
     made = request(b"x" * 100)
     with pytest.raises(errors.SpecError) as caught:
         await point.answer(
-            made, model="nobody", version="", decode=lambda body: pytest.fail("read"), encode=lambda *_: pytest.fail("")
+            made, prepare=job(lambda body: pytest.fail("read"), lambda *_: pytest.fail(""), model="nobody")
         )
     assert caught.value.reason is errors.Reason.NOT_FOUND
     assert (made.model, made.received) == ("", 0)
@@ -96,8 +101,8 @@ async def test_large_bodies_are_read_and_written_off_the_loop(
         here.append(threading.current_thread() is threading.main_thread())
         return exchange.Response(body=response.outputs[0].data.tobytes())
 
-    made = exchange.Request(method="POST", headers=headers, names={}, body=sent)
-    answer = await loaded.answer(made, model="m", version="", decode=decode, encode=encode)
+    made = request(sent, headers)
+    answer = await loaded.answer(made, prepare=job(decode, encode))
     assert answer.body == (gzip.decompress(sent) if headers else sent)
     assert here == [read, written]
 
@@ -109,12 +114,10 @@ async def test_a_large_body_has_a_deadline_too(loaded: endpoint.Endpoint) -> Non
         assert release.wait(30)
         raise ValueError("nobody is told")
 
-    made = exchange.Request(
-        method="POST", headers={b"x-request-timeout": b"0.05"}, names={}, body=b"x" * (endpoint.LARGE + 1)
-    )
+    made = request(b"x" * (endpoint.LARGE + 1), {b"x-request-timeout": b"0.05"})
     try:
         with pytest.raises(errors.Overloaded) as caught:
-            await loaded.answer(made, model="m", version="", decode=decode, encode=lambda *_: pytest.fail(""))
+            await loaded.answer(made, prepare=job(decode, lambda *_: pytest.fail("")))
     finally:
         release.set()
     assert caught.value.reason is errors.Reason.DEADLINE
@@ -124,6 +127,68 @@ async def test_what_a_large_body_is_refused_for_is_said(loaded: endpoint.Endpoin
     def decode(body: bytes) -> messages.InferRequest:
         raise errors.SpecError("not so")
 
-    made = exchange.Request(method="POST", headers={}, names={}, body=b"x" * (endpoint.LARGE + 1))
+    made = request(b"x" * (endpoint.LARGE + 1))
     with pytest.raises(errors.SpecError, match="not so"):
-        await loaded.answer(made, model="m", version="", decode=decode, encode=lambda *_: pytest.fail(""))
+        await loaded.answer(made, prepare=job(decode, lambda *_: pytest.fail("")))
+
+
+def held(body: bytes) -> exchange.Request:
+    return exchange.Request(method="POST", headers={}, names={}, body=body)
+
+
+async def told(point: endpoint.Endpoint, made: exchange.Request, prepare: endpoint.Prepare) -> exchange.Response:
+    future: asyncio.Future[exchange.Response] = asyncio.get_running_loop().create_future()
+    point.begin(prepare, made, future.set_result)
+    assert not future.done(), "told from within"
+    async with asyncio.timeout(10):
+        return await future
+
+
+def plain(body: bytes) -> messages.InferRequest:
+    return messages.InferRequest("m", inputs=(messages.Tensor("x", "UINT8", np.frombuffer(body, np.uint8)),))
+
+
+async def test_a_body_that_is_there_is_answered_without_a_task(loaded: endpoint.Endpoint) -> None:
+    before = asyncio.all_tasks()
+    made = held(b"abc")
+    answer = await told(loaded, made, job(plain, lambda *_: exchange.Response(body=b"y")))
+    assert (answer.body, made.model, made.received) == (b"y", "m", 3)
+    assert asyncio.all_tasks() == before
+
+
+async def test_what_its_encoder_raises_becomes_the_answer(loaded: endpoint.Endpoint) -> None:
+    def encode(*_: Any) -> exchange.Response:
+        raise errors.ModelError("no such value")
+
+    answer = await told(loaded, held(b"abc"), job(plain, encode))
+    assert (answer.status, b"no such value" in answer.body) == (500, True)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_a_large_answer_to_a_small_body_is_written_off_the_loop(loaded: endpoint.Endpoint, fails: bool) -> None:
+    here: list[bool] = []
+
+    def encode(*_: Any) -> exchange.Response:
+        here.append(threading.current_thread() is threading.main_thread())
+        if fails:
+            raise errors.ModelError("too much")
+        return exchange.Response(body=b"large")
+
+    def decode(body: bytes) -> messages.InferRequest:
+        return plain(b"x" * (endpoint.LARGE + 1))
+
+    answer = await told(loaded, held(b"abc"), job(decode, encode))
+    assert (answer.status, here) == ((500, [False]) if fails else (200, [False]))
+
+
+async def test_who_leaves_is_told_nothing(loaded: endpoint.Endpoint) -> None:
+    leave = loaded.begin(job(plain, lambda *_: pytest.fail("")), held(b"abc"), lambda _: pytest.fail("told"))
+    leave()
+    leave()
+    ((_, kept),) = loaded.inference.models.statistics()
+    assert kept.fail.count == 1
+
+
+async def test_a_held_body_has_the_limit_of_every_body(point: endpoint.Endpoint) -> None:
+    with pytest.raises(errors.SpecError, match="10 "):
+        exchange.held_body(held(b"x" * 11), limit=point.max_body_bytes)

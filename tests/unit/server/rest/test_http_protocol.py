@@ -227,7 +227,7 @@ CASES = {
     ],
     "pipelined, the last in parts": [post(close=False) + post(row(3))[:-20], post(row(3))[-20:]],
     "pipelined behind a close": [post() + post(row(3))],
-    "pipelined, then no HTTP": [post(close=False), b"\x00\x00\r\n\r\n"],
+    "pipelined, then no HTTP": [post(close=False) + b"\x00\x00\r\n\r\n"],
 }
 
 
