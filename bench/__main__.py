@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import datetime
 import os
 import pathlib
@@ -94,22 +95,27 @@ def _measured(
 ) -> facts.Run:
     """The run with all parts of its folder, also when it is broken off: what was measured until then is kept."""
     earlier = publish.known_parts(folder)
-    known = [one for run in earlier for one in run.samples]
+    run = facts.Run(
+        machine=_machine(load_before, {subject.home.name for subject in choices.subjects}),
+        choices={"rounds": choices.rounds, "seconds of each load": choices.seconds},
+        failures=tuple(failures),
+    )
+    try:
+        known = parts.merged([*earlier, run]).samples
+    except parts.Apart as error:
+        sys.exit(f"bench/results/{folder.name} has a run that this one is no part of: {error}")
     measuring = rounds.Rounds(choices, {name: make() for name, make in models.MODELS.items()}, known=known, say=_said)
-    machine = _machine(load_before, {subject.home.name for subject in choices.subjects})
     # Asked to end, it ends the server that it measures as well.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         measuring.run()
     except KeyboardInterrupt:
         print("broken off; what was measured until now is kept", file=sys.stderr)
-    run = facts.Run(
-        machine=machine,
-        choices={"rounds": choices.rounds, "seconds of each load": choices.seconds},
-        samples=tuple(measuring.samples),
-        failures=(*failures, *measuring.failures),
-    )
-    return publish.keep(run, folder, number=len(earlier) + 1)
+    finally:
+        taken = (*failures, *measuring.failures)
+        run = dataclasses.replace(run, samples=tuple(measuring.samples), failures=taken)
+        whole = publish.keep(run, folder, number=len(earlier) + 1)
+    return whole
 
 
 def _said(text: str) -> None:
@@ -144,7 +150,7 @@ def _machine(load_before: float, peers: set[str]) -> dict[str, object]:
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "processor": f"{psutil.cpu_count()} x {processor}",
         "memory": f"{psutil.virtual_memory().total / 2**30:.0f} GiB",
-        "kernel": platform.release(),
+        "kernel": f"Linux {platform.release().partition('-')[0]}",
         "load average before": round(load_before, 2),
     }
     if warning := _warning(load_before):
