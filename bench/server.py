@@ -18,7 +18,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import psutil
 
@@ -139,17 +139,18 @@ class Server:
         self._seen |= found
         return list(found.values())
 
-    def pss_mib(self) -> float:
-        """Memory of its processes; pages shared between them are counted once."""
+    def pss_mib(self, known: Iterable[psutil.Process] | None = None) -> float:
+        """Memory of its processes (of those ``known``, without looking); pages shared between them count once."""
         total = 0
-        for one in self.processes():
+        for one in self.processes() if known is None else known:
             with contextlib.suppress(psutil.Error):
                 total += one.memory_full_info().pss
         return total / _MEBIBYTE
 
-    def cpu_seconds(self) -> float:
+    def cpu_seconds(self, known: Iterable[psutil.Process] | None = None) -> float:
+        """Processor time of its processes until now, user and system."""
         total = 0.0
-        for one in self.processes():
+        for one in self.processes() if known is None else known:
             with contextlib.suppress(psutil.Error):
                 times = one.cpu_times()
                 total += times.user + times.system
@@ -224,18 +225,20 @@ def running(subject: subjects.Subject, model: models.Model, special: Special | N
 
 
 class Watch:
-    """Processor time and memory of a server while a load runs, sampled on a thread."""
+    """Processor time and memory of a server while a load runs, sampled on a thread: seldom, and only of the processes
+    that it had before, so that looking does not show in the latencies."""
 
-    def __init__(self, server: Server, *, every: float = 1.0) -> None:
+    def __init__(self, server: Server, *, every: float = 2.0) -> None:
         self._server = server
         self._every = every
+        self._known = server.processes()
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._sample, daemon=True)
         self.peak_mib = 0.0
         self.cpu_seconds = 0.0
 
     def __enter__(self) -> Watch:
-        self._before = self._server.cpu_seconds()
+        self._before = self._server.cpu_seconds(self._known)
         self._thread.start()
         return self
 
@@ -247,4 +250,4 @@ class Watch:
 
     def _sample(self) -> None:
         while not self._done.wait(self._every):
-            self.peak_mib = max(self.peak_mib, self._server.pss_mib())
+            self.peak_mib = max(self.peak_mib, self._server.pss_mib(self._known))
