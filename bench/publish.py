@@ -11,7 +11,7 @@ import dataclasses
 import pathlib
 from collections.abc import Sequence
 
-from bench import facts, goals, loads, parts, plot, rounds, subjects, summary, tables
+from bench import facts, goals, loads, parts, plot, replicas, rounds, subjects, summary, tables
 
 RESULTS = pathlib.Path(__file__).parent / "results"
 DOCS = pathlib.Path(__file__).parents[1] / "docs" / "benchmarks"
@@ -27,6 +27,7 @@ def report(run: facts.Run, known: Sequence[subjects.Subject] = subjects.SUBJECTS
     seen = {one.subject for one in (*run.samples, *run.failures)}
     chosen = [subject for subject in known if subject.name in seen]
     what = tables.shown(run, {subject.name: subject.title for subject in chosen})
+    more = dataclasses.replace(what, titles={**what.titles, replicas.NAME: "mlship, a further replica"})
     closed = {load.name: load.title for load in loads.CLOSED}
     peers = rounds.peers_of(chosen)
     beside = {**peers, subjects.FLOOR: [subjects.FLOOR]}
@@ -41,7 +42,7 @@ def report(run: facts.Run, known: Sequence[subjects.Subject] = subjects.SUBJECTS
         ("Open loop at 70 % of a peer's capacity", tables.steady(what, opened)),
         ("200 small requests a second, alone and beside one of 10 MB a second", tables.mixed(what)),
         ("Twice the capacity, forest 1000 x 30", tables.overload(what)),
-        ("Further replicas", tables.further(what)),
+        ("Further replicas", tables.further(more)),
         ("Machine and versions", _facts({**run.machine, **run.choices})),
     ]
     if run.failures:

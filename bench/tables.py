@@ -16,7 +16,9 @@ def number(value: float | None) -> str:
         return "-"
     if value >= 100 or value == int(value):
         return f"{value:,.0f}"
-    return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+    if value >= 10:
+        return f"{value:.1f}"
+    return f"{value:.2f}" if value >= 0.1 else f"{value:.3f}"
 
 
 def markdown(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
