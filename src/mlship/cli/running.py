@@ -61,6 +61,8 @@ class Serving:
     max_body_bytes: int
     workers: int
     accelerate: str = ""
+    max_batch_size: int = 0
+    batch_latency_ms: float = 0.0
 
 
 def serve(asked: Serving) -> None:
@@ -85,6 +87,8 @@ def serve(asked: Serving) -> None:
             chosen,
             max_body_bytes=asked.max_body_bytes or chosen.max_body_bytes,
             workers=asked.workers or chosen.workers,
+            max_batch_size=asked.max_batch_size or chosen.max_batch_size,
+            batch_latency_ms=asked.batch_latency_ms,
         )
         if asked.accelerate:
             chosen = dataclasses.replace(chosen, accelerate=settings.mode(asked.accelerate))
