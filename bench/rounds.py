@@ -22,6 +22,7 @@ SHARE = 0.7  # of a peer's own capacity, in the open loop
 MIXED_RATE = 200.0  # small requests a second beside the big one: every server can do them alone
 BIG_ROWS = 140_000  # rows of iris that make about 10 MB of JSON
 OVERLOAD_CONNECTIONS = 512
+_ENDING_SECONDS = 1.0
 GROUPS = ("open", "mixed", "overload", "replicas")
 # What a server, a load program or an odd answer can cause costs a row; anything else is the harness's own fault.
 _OURS = (loads.Failed, server.DidNotStart, checks.Wrong, checks.NoAnswer)
@@ -239,7 +240,7 @@ class Rounds:
             yield
         except _EXPECTED as error:
             # Whatever the load program says of a server that is gone: why it is gone says more.
-            last = "" if target is None or target.alive else target.last_words
+            last = target.last_words if target is not None and target.ended_within(_ENDING_SECONDS) else ""
             reason = facts.public(last or str(error) or repr(error))
             self.failures.append(facts.Failure(subject, load, number, reason[-600:]))
             self._tell(number, subject, load, f"FAILED: {' '.join(reason.split())[-200:]}")

@@ -120,6 +120,14 @@ class Server:
     def _tail(self) -> str:
         return telling(self.log.read_bytes()[-20_000:].decode(errors="replace"))
 
+    def ended_within(self, seconds: float) -> bool:
+        """Whether its program has ended, or ends in that time: its sockets are closed a little before it is gone."""
+        if self._process is None:
+            return True
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(seconds)
+        return not self.alive
+
     @property
     def last_words(self) -> str:
         """Of a program that is gone."""
