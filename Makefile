@@ -34,7 +34,7 @@ format: $(VENV)/.lint-installed ## Format the code and sort imports
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: bench/.envs/mlship/.made ## Measure mlship beside its peers (an hour or more; on a quiet machine)
+bench: bench/.envs/mlship/.made ## Measure mlship beside its peers (45 minutes once installed; on a quiet machine)
 	bench/.envs/mlship/bin/python -m bench $(BENCH_ARGS)
 
 bench-quick: bench/.envs/mlship/.made ## The same, one short round: does everything run?

@@ -14,6 +14,7 @@ import sys
 PEERS = pathlib.Path(__file__).parent / "peers"
 ENVS = pathlib.Path(__file__).parent / ".envs"
 _ROOT = pathlib.Path(__file__).parents[1]
+_OURS = "mlship"  # what it needs stands in pyproject.toml
 
 
 def names() -> list[str]:
@@ -23,6 +24,8 @@ def names() -> list[str]:
 def build(name: str) -> str:
     """Have the environment; empty, or why it is not to be had (the end of pip's words)."""
     files = [path for path in (_own(name, "before.txt"), _constraints(name), _own(name, "requirements.txt")) if path]
+    if name == _OURS:
+        files.append(_ROOT / "pyproject.toml")
     wanted = hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
     mark = ENVS / name / ".installed"
     if mark.exists() and mark.read_text() == wanted:

@@ -52,6 +52,7 @@ class Connection(asyncio.Protocol):
         self._parser = httptools.HttpResponseParser(self)
         self._due = self._sent = 0.0
         self._busy = self._waited = False
+        self._parts: list[bytes] = []
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport  # type: ignore[assignment]
@@ -68,11 +69,18 @@ class Connection(asyncio.Protocol):
         except httptools.HttpParserError:
             self.close()
 
+    def on_body(self, data: bytes) -> None:
+        self._parts.append(data)
+
     def on_message_complete(self) -> None:
+        answer, self._parts = self._parts, []
         if not self._busy:
             return
         self._busy = False
-        self._tell(self._parser.get_status_code())
+        status = self._parser.get_status_code()
+        if status == 200:
+            self._load.answer = answer
+        self._tell(status)
         if self._parser.should_keep_alive():
             self._parser = httptools.HttpResponseParser(self)
             self._load.free(self)
@@ -107,6 +115,7 @@ class Load:
         self._waiting: collections.deque[float] = collections.deque()
         self._finished = asyncio.Event()
         self.outcomes: list[Outcome] = []
+        self.answer: list[bytes] = []  # the last good one's body, in parts
         self.due = 0
 
     async def run(self, *, grace: float = GRACE_SECONDS) -> None:
@@ -196,6 +205,8 @@ def figures(outcomes: Sequence[Outcome], *, due: int, seconds: float) -> dict[st
         "offered": due / seconds,
         "rate": len(good) / window,
         "failed": float(due - len(good)),
+        "refused": float(sum(one.status not in (0, 200) for one in outcomes)),
+        "lost": float(due - sum(one.status != 0 for one in outcomes)),
         "p50_ms": percentile(spent, 0.5),
         "p99_ms": percentile(spent, 0.99),
         "max_ms": max(spent, default=math.nan),
@@ -218,6 +229,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--rate", type=float, required=True, help="requests in a second")
     parser.add_argument("--seconds", type=float, required=True)
     parser.add_argument("--connections", type=int, default=256)
+    parser.add_argument("--keep", type=pathlib.Path, help="where to write the body of the last answer of status 200")
     chosen = parser.parse_args(arguments)
     request = request_of(chosen.url, chosen.body.read_bytes(), chosen.header)
 
@@ -228,6 +240,8 @@ def main(arguments: Sequence[str]) -> None:
         return made
 
     done = uvloop.run(load())
+    if chosen.keep is not None:
+        chosen.keep.write_bytes(b"".join(done.answer))
     print(json.dumps(figures(done.outcomes, due=done.due, seconds=chosen.seconds)))
 
 

@@ -1,8 +1,8 @@
 """The run: one server at a time, all in turn, several rounds, so that a slow minute of the machine hits everybody.
 
 First the closed loops, which also give each server's capacity; then, with mlship and the best configuration of each
-peer, what needs a capacity: an open loop at 70 % of the peer's, small requests beside big ones, twice the capacity.
-What fails is kept as a ``Failure`` and the run goes on.
+peer, what needs a capacity: an open loop at 70 % of the peer's, small requests beside big ones, twice the capacity; at
+last mlship's further replicas. What fails is kept as a ``Failure``, costs its own row, and the run goes on.
 """
 
 from __future__ import annotations
@@ -10,16 +10,23 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import pathlib
+import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-import httpx
+import psutil
 
-from bench import bodies, facts, loads, models, server, subjects, summary
+from bench import bodies, checks, facts, loads, models, replicas, server, subjects, summary
 
+SHARE = 0.7  # of a peer's own capacity, in the open loop
 MIXED_RATE = 200.0  # small requests a second beside the big one: every server can do them alone
 BIG_ROWS = 140_000  # rows of iris that make about 10 MB of JSON
 OVERLOAD_CONNECTIONS = 512
+_ENDING_SECONDS = 1.0
+GROUPS = ("open", "mixed", "overload", "replicas")
+# What a server, a load program or an odd answer can cause costs a row; anything else is the harness's own fault.
+_OURS = (loads.Failed, server.DidNotStart, checks.Wrong, checks.NoAnswer)
+_EXPECTED = (*_OURS, OSError, ValueError, LookupError, TypeError, psutil.Error, subprocess.SubprocessError)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -27,22 +34,40 @@ class Choices:
     """How much is measured."""
 
     subjects: tuple[subjects.Subject, ...]
-    rounds: int = 3
-    seconds: float = 8.0
-    warm_seconds: float = 2.0
-    loads: tuple[str, ...] = ()  # all when empty
-    steady: bool = True
+    rounds: int = 2
+    seconds: float = 5.0
+    warm_seconds: float = 1.0
+    loads: tuple[str, ...] = ()  # closed loads by name, and of GROUPS; all when empty
+
+    def wanted(self, load: str) -> bool:
+        return not self.loads or load in self.loads or load.partition("-")[0] in self.loads
+
+    def closed(self, subject: subjects.Subject, model: str) -> list[loads.Closed]:
+        """The closed loads of this subject with this model."""
+        return [
+            one for one in loads.CLOSED if one.model == model and loads.applies(one, subject) and self.wanted(one.name)
+        ]
 
 
 class Rounds:
-    """Takes the samples of one run. ``samples`` and ``failures`` grow while it runs."""
+    """Takes the samples of one run. ``samples`` and ``failures`` grow while it runs.
+
+    Args:
+        known: samples of earlier parts of the same run, for the capacities that they give.
+    """
 
     def __init__(
-        self, choices: Choices, made: Mapping[str, models.Model], *, say: Callable[[str], None] = print
+        self,
+        choices: Choices,
+        made: Mapping[str, models.Model],
+        *,
+        known: Sequence[facts.Sample] = (),
+        say: Callable[[str], None] = print,
     ) -> None:
         self._choices = choices
         self._models = made
         self._say = say
+        self._known = tuple(known)
         self._scratch = pathlib.Path()
         self.samples: list[facts.Sample] = []
         self.failures: list[facts.Failure] = []
@@ -52,144 +77,182 @@ class Rounds:
             self._scratch = pathlib.Path(scratch)
             for number in range(self._choices.rounds):
                 for subject in _turned(self._choices.subjects, number):
-                    self._closed(subject, number)
-            if self._choices.steady:
-                for number in range(self._choices.rounds):
-                    self._steady(number)
+                    for model in self._models.values():
+                        self._closed(subject, model, number)
+            for number in range(self._choices.rounds):
+                self._steady(number)
+                self._replicas(number)
 
-    def _wanted(self, load: str) -> bool:
-        return not self._choices.loads or load in self._choices.loads
-
-    def _closed(self, subject: subjects.Subject, number: int) -> None:
-        for model in self._models.values():
-            wanted = [
-                one
-                for one in loads.CLOSED
-                if one.model == model.name and loads.applies(one, subject) and self._wanted(one.name)
-            ]
-            if not wanted:
-                continue
-            with self._started(subject, model, number) as target:
-                if target is None:
-                    continue
-                cold = {"seconds": target.cold_seconds, "pss_mib": target.pss_mib()}
-                self._keep(subject, f"cold-{model.name}", number, cold)
-                for load in wanted:
+    def _closed(self, subject: subjects.Subject, model: models.Model, number: int) -> None:
+        wanted = self._choices.closed(subject, model.name)
+        if not wanted:
+            return
+        with self._started(subject, model, number) as target:
+            if target is None:
+                return
+            cold = {"seconds": target.cold_seconds, "pss_mib": target.pss_mib()}
+            self._keep(subject, f"cold-{model.name}", number, cold)
+            for load in wanted:
+                with self._kept_failure(subject.name, load.name, number, target):
                     self._closed_one(load, target, model, number)
 
     def _closed_one(self, load: loads.Closed, target: server.Server, model: models.Model, number: int) -> None:
         def drive(seconds: float) -> dict[str, float]:
             return loads.closed(load, target, model, seconds=seconds, scratch=self._scratch)
 
-        with self._kept_failure(target.subject.name, load.name, number):
-            drive(self._choices.warm_seconds)
-            self._watched(target, load.name, number, lambda: drive(self._choices.seconds))
+        loads.check(load, target, model)
+        drive(self._choices.warm_seconds)
+        found = self._watched(target, lambda: drive(self._choices.seconds))
+        loads.check(load, target, model)
+        self._keep(target.subject, load.name, number, {**found, "pss_mib": target.pss_mib()})
 
     def _steady(self, number: int) -> None:
         """Everything at a rate that does not depend on the answers."""
-        rows = summary.medians(self.samples)
+        rows = summary.medians((*self._known, *self.samples))
+        chosen = {subject.name: subject for subject in self._choices.subjects}
         peers = peers_of(self._choices.subjects)
-        leaders = {
-            peer: found.subject
-            for peer, names in peers.items()
-            if (found := summary.best(rows, names, load="iris-64", name="rate", high=True))
+        small = {
+            peer: summary.best(rows, names, load="iris-64", name="rate", high=True) for peer, names in peers.items()
         }
-        rates = {
-            peer: 0.7 * (summary.figure(rows, subject=name, load="iris-64", name="rate") or 0.0)
-            for peer, name in leaders.items()
-        }
-        ours = [subject for subject in self._choices.subjects if subject.name == "mlship"]
-        for subject in ours:
-            self._steady_iris(subject, number, rates)
-            self._overload(subject, number, rows)
-        for peer, name in leaders.items():
-            self._steady_iris(subjects_by_name(self._choices.subjects)[name], number, {peer: rates[peer]})
-            self._overload(subjects_by_name(self._choices.subjects)[name], number, rows)
+        rates = {peer: SHARE * found.value for peer, found in small.items() if found}
+        large = [summary.best(rows, names, load="forest-rows", name="rate", high=True) for names in peers.values()]
+        if subjects.OURS in chosen:
+            self._steady_iris(chosen[subjects.OURS], number, rates)
+            self._overload(chosen[subjects.OURS], number, rows)
+        for peer, found in small.items():
+            if found:
+                self._steady_iris(chosen[found.subject], number, {peer: rates[peer]})
+        for found in large:
+            if found:
+                self._overload(chosen[found.subject], number, rows)
 
     def _steady_iris(self, subject: subjects.Subject, number: int, rates: Mapping[str, float]) -> None:
+        """Open loops at these rates, by whose they are, and the mixed load: on one server where it takes both."""
+        opened = {f"open-{peer}": rate for peer, rate in rates.items() if self._choices.wanted("open")}
+        mixed = self._choices.wanted("mixed")
+        if subject.rows_limit:
+            self._steady_one(subject, number, opened, mixed=False)
+            opened = {}
+        self._steady_one(subject, number, opened, mixed=mixed)
+
+    def _steady_one(self, subject: subjects.Subject, number: int, opened: Mapping[str, float], *, mixed: bool) -> None:
+        if not opened and not mixed:
+            return
         model = self._models["iris"]
-        small = bodies.body(subject.dialect, model.taken(1))
-        with self._started(subject, model, number) as target:
+        special = server.Special(environment={"BENCH_ROWS": str(BIG_ROWS)} if mixed and subject.rows_limit else {})
+        with self._started(subject, model, number, special) as target:
             if target is None:
                 return
-            for peer, rate in rates.items():
-                self._open(target, f"open-{peer}", number, small, rate=rate)
-            self._open(target, "alone", number, small, rate=MIXED_RATE)
-            big = bodies.body(subject.dialect, model.taken(BIG_ROWS))
-            if not self._wanted("mixed"):
-                return
-            with self._kept_failure(subject.name, "mixed", number):
-                self._watched(target, "mixed", number, lambda: self._mixed(target, small, big))
+            with self._kept_failure(subject.name, "warming up", number, target):
+                self._warm(target, model, rows=1, clients=64)
+            for load, rate in opened.items():
+                with self._kept_failure(subject.name, load, number, target):
+                    self._open(target, load, number, self._load(subject, model, rows=1, rate=rate))
+            if mixed:
+                with self._kept_failure(subject.name, "mixed", number, target):
+                    self._mixed(target, model, number)
 
-    def _mixed(self, target: server.Server, small: bodies.Body, big: bodies.Body) -> dict[str, float]:
-        """The small requests' figures while a big one comes every second, the big ones' failures beside them."""
-        choices = {"seconds": self._choices.seconds, "scratch": self._scratch}
-        heavy = loads.start_open_loop(target.url, big, rate=1.0, connections=16, tag="-big", **choices)
-        try:
-            found = loads.open_loop(target.url, small, rate=MIXED_RATE, **choices)
-        finally:
-            beside = loads.finish_open_loop(heavy, seconds=self._choices.seconds)
-        return {**found, "big_failed": beside["failed"], "big_p50_ms": beside["p50_ms"]}
+    def _mixed(self, target: server.Server, model: models.Model, number: int) -> None:
+        """The small requests' figures alone, and beside a big one every second."""
+        small = self._load(target.subject, model, rows=1, rate=MIXED_RATE)
+        self._open(target, "alone", number, small)
+        big = self._load(target.subject, model, rows=BIG_ROWS, rate=1.0)
+        found = self._watched(target, lambda: loads.mixed(target.url, small, big, self._scratch))
+        self._keep(target.subject, "mixed", number, found)
 
     def _overload(self, subject: subjects.Subject, number: int, rows: summary.Medians) -> None:
         capacity = summary.figure(rows, subject=subject.name, load="forest-rows", name="rate")
-        if not capacity:
+        if not capacity or not self._choices.wanted("overload"):
             return
         model = self._models["forest"]
-        body = bodies.body(subject.dialect, model.taken(1000))
-        with self._started(subject, model, number) as target:
-            if target is not None:
-                more = {"rate": 2 * capacity, "connections": OVERLOAD_CONNECTIONS}
-                self._open(target, "overload", number, body, **more)
+        limit = {"BENCH_QUEUE": str(subjects.QUEUE)} if subject.queue is not None else {}
+        special = server.Special(subject.queue or (), limit)
+        with (
+            self._started(subject, model, number, special) as target,
+            self._kept_failure(subject.name, "overload", number, target),
+        ):
+            if target is None:
+                return
+            self._warm(target, model, rows=1000, clients=8)
+            before = target.pss_mib()
+            load = self._load(subject, model, rows=1000, rate=2 * capacity)
+            load = dataclasses.replace(load, connections=OVERLOAD_CONNECTIONS)
+            found = self._watched(target, lambda: loads.open_loop(target.url, load, self._scratch))
+            more = {"capacity": capacity, "before_mib": before, "after_mib": target.pss_mib()}
+            if subject.queue is not None:
+                more["queue"] = subjects.QUEUE
+                more["bound_ms"] = 1000 * subjects.QUEUE / found["rate"]
+            self._keep(subject, "overload", number, {**found, **more})
 
-    def _open(self, target: server.Server, load: str, number: int, body: bodies.Body, **more: float) -> None:
-        if not self._wanted(load):
+    def _replicas(self, number: int) -> None:
+        if subjects.OURS not in {one.name for one in self._choices.subjects} or not self._choices.wanted("replicas"):
             return
-        choices = {"seconds": self._choices.seconds, "scratch": self._scratch, **more}
-        with self._kept_failure(target.subject.name, load, number):
-            self._watched(target, load, number, lambda: loads.open_loop(target.url, body, **choices))
+        for kind, make in models.KINDS.items():
+            with self._kept_failure(replicas.NAME, f"replicas-{kind}", number):
+                found = replicas.measure(make())
+                self.samples.append(facts.Sample(replicas.NAME, f"replicas-{kind}", number, found))
+                self._tell(number, replicas.NAME, f"replicas-{kind}", facts.shown(found))
 
-    def _watched(self, target: server.Server, load: str, number: int, drive: Callable[[], dict[str, float]]) -> None:
+    def _load(self, subject: subjects.Subject, model: models.Model, *, rows: int, rate: float) -> loads.Open:
+        taken = model.taken(rows)
+        body = bodies.body(subject.dialect, taken)
+        return loads.Open(body, model.expected(taken), rate=rate, seconds=self._choices.seconds)
+
+    def _warm(self, target: server.Server, model: models.Model, *, rows: int, clients: int) -> None:
+        body = bodies.body(target.subject.dialect, model.taken(rows))
+        choices = {"clients": clients, "seconds": self._choices.warm_seconds, "scratch": self._scratch}
+        loads.wrk(target.url, body, **choices)
+
+    def _open(self, target: server.Server, name: str, number: int, load: loads.Open) -> None:
+        found = self._watched(target, lambda: loads.open_loop(target.url, load, self._scratch))
+        self._keep(target.subject, name, number, found)
+
+    def _watched(self, target: server.Server, drive: Callable[[], dict[str, float]]) -> dict[str, float]:
         with server.Watch(target) as watch:
             found = drive()
         answers = found["rate"] * self._choices.seconds
         more = {"peak_mib": watch.peak_mib, "cpu_us": 1e6 * watch.cpu_seconds / answers if answers else 0.0}
-        self._keep(target.subject, load, number, {**found, **more})
+        return {**found, **more}
 
     def _keep(self, subject: subjects.Subject, load: str, number: int, figures: Mapping[str, float]) -> None:
         self.samples.append(facts.Sample(subject.name, load, number, dict(figures)))
-        shown = ", ".join(f"{name} {value:,.2f}" for name, value in figures.items())
-        self._say(f"round {number + 1}  {subject.name:<16} {load:<18} {shown}")
+        self._tell(number, subject.name, load, facts.shown(figures))
+
+    def _tell(self, number: int, subject: str, load: str, text: str) -> None:
+        self._say(f"round {number + 1}  {subject:<16} {load:<18} {text}")
 
     @contextlib.contextmanager
-    def _started(self, subject: subjects.Subject, model: models.Model, number: int) -> Iterator[server.Server | None]:
+    def _started(
+        self, subject: subjects.Subject, model: models.Model, number: int, special: server.Special | None = None
+    ) -> Iterator[server.Server | None]:
         """The running server, or None when it did not start, which is kept."""
         with contextlib.ExitStack() as stack:
             target = None
             with self._kept_failure(subject.name, f"start-{model.name}", number):
-                target = stack.enter_context(server.running(subject, model))
+                target = stack.enter_context(server.running(subject, model, special))
             yield target
 
     @contextlib.contextmanager
-    def _kept_failure(self, subject: str, load: str, number: int) -> Iterator[None]:
+    def _kept_failure(
+        self, subject: str, load: str, number: int, target: server.Server | None = None
+    ) -> Iterator[None]:
         try:
             yield
-        except (loads.Failed, server.DidNotStart, httpx.HTTPError, OSError) as error:
-            self.failures.append(facts.Failure(subject, load, number, str(error)[-600:]))
-            self._say(f"round {number + 1}  {subject:<16} {load:<18} FAILED: {' '.join(str(error).split())[-200:]}")
+        except _EXPECTED as error:
+            # Whatever the load program says of a server that is gone: why it is gone says more.
+            last = target.last_words if target is not None and target.ended_within(_ENDING_SECONDS) else ""
+            reason = facts.public(last or str(error) or repr(error))
+            self.failures.append(facts.Failure(subject, load, number, reason[-600:]))
+            self._tell(number, subject, load, f"FAILED: {' '.join(reason.split())[-200:]}")
 
 
 def peers_of(chosen: Sequence[subjects.Subject]) -> dict[str, list[str]]:
-    """The names of each peer's subjects, in order; mlship's are not among them."""
+    """The names of each peer's subjects, in order; mlship's and the floor are not among them."""
     found: dict[str, list[str]] = {}
     for subject in chosen:
-        if not subject.is_mlship:
+        if subject.is_peer:
             found.setdefault(subject.peer, []).append(subject.name)
     return found
-
-
-def subjects_by_name(chosen: Sequence[subjects.Subject]) -> dict[str, subjects.Subject]:
-    return {subject.name: subject for subject in chosen}
 
 
 def _turned(chosen: Sequence[subjects.Subject], number: int) -> list[subjects.Subject]:

@@ -1,6 +1,6 @@
-"""Who is measured: each peer in its best documented configurations, and mlship direct and through Envoy.
+"""Who is measured, as a table: each peer with its variants, mlship in its forms, and the floor below everybody.
 
-A subject is one server program with one configuration. ``command`` is filled in when it is started: {python} is its
+A subject is one server program with one configuration. Its command is filled in when it is started: {python} is its
 environment's interpreter, {bin} its folder of programs, {port} and so on are free ports, {folder} one of its own.
 """
 
@@ -8,166 +8,191 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 ROOT = pathlib.Path(__file__).parent
-_V2 = "/v2/models/{name}/infer"
-_NET = ("--port", "{port}", "--grpc-port", "{grpc_port}", "--name", "{name}")
+OURS = "mlship"
+FLOOR = "floor"
+QUEUE = 64  # requests that may wait, for every server that has such a setting, in the overload
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Subject:
-    """One configuration of one server."""
+    """One configuration of one server.
+
+    Attributes:
+        compiled: it is not measured before it says that a compiled form of the model is in use.
+        second: measured only when named or with ``--thorough``.
+        loads: the closed loads that it takes; all when empty.
+        queue: flags that bound its queue to ``QUEUE`` requests, in the overload; empty where its program reads that
+            from BENCH_QUEUE, None where it has no such setting.
+        rows_limit: it has to be told of larger requests than 4096 rows (BENCH_ROWS).
+        env: the environment that it runs in.
+        start_seconds: what starting and ending it takes, roughly, for the estimate.
+    """
 
     name: str
     peer: str
     title: str
     command: tuple[str, ...]
-    path: str = _V2
+    path: str = "/v2/models/{name}/infer"
     dialect: str = "v2"
     binary: bool = False
     grpc: bool = False
+    shared_port: bool = False
+    compiled: bool = False
+    second: bool = False
+    loads: tuple[str, ...] = ()
+    queue: tuple[str, ...] | None = None
+    rows_limit: bool = False
+    env: str = ""
+    start_seconds: float = 4.0
     environment: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def home(self) -> pathlib.Path:
         """The environment that it runs in."""
-        return ROOT / ".envs" / self.peer
+        return ROOT / ".envs" / (self.env or self.peer)
 
     @property
     def is_mlship(self) -> bool:
-        return self.peer == "mlship"
+        return self.peer == OURS
+
+    @property
+    def is_peer(self) -> bool:
+        """Whether goals and ratios are held against it."""
+        return self.peer not in (OURS, FLOOR)
 
 
-def _own(peer: str, program: str, *flags: str) -> tuple[str, ...]:
-    return ("{python}", str(ROOT / "peers" / peer / program), *flags)
+@dataclasses.dataclass(frozen=True, slots=True)
+class Variant:
+    """What one configuration has beyond its peer's: its name's and title's end, flags, other fields of ``Subject``."""
+
+    suffix: str = ""
+    title: str = ""
+    flags: tuple[str, ...] = ()
+    more: Mapping[str, object] = dataclasses.field(default_factory=dict)
 
 
-_MLSERVER = (*_NET, "--metrics-port", "{metrics_port}", "--folder", "{folder}")
-_SERVE = ("{python}", "-m", "mlship.cli", "serve", "{model}", *_NET)
+@dataclasses.dataclass(frozen=True, slots=True)
+class Peer:
+    """One server: what all its configurations share, and the configurations."""
+
+    name: str
+    title: str
+    command: tuple[str, ...]
+    variants: tuple[Variant, ...]
+    more: Mapping[str, object] = dataclasses.field(default_factory=dict)
+
+    def subjects(self) -> Iterator[Subject]:
+        for one in self.variants:
+            fields: dict[str, object] = {**self.more, **one.more}
+            name = "-".join(part for part in (self.name, one.suffix) if part)
+            title = self.title + one.title
+            yield Subject(name, self.name, title, (*self.command, *one.flags), **fields)  # type: ignore[arg-type]
+
+
+def _own(peer: str, *flags: str) -> tuple[str, ...]:
+    return ("{python}", str(ROOT / "peers" / peer / "server.py"), "--port", "{port}", *flags)
+
+
+_GRPC = ("--grpc-port", "{grpc_port}", "--name", "{name}")
+_IN = ("--folder", "{folder}")
+_V2 = {"grpc": True}
+_V2_BINARY = {"grpc": True, "binary": True}
+_ROWS = {"dialect": "rows", "path": "/predict"}
+_BATCH = ", batching"
+_SERVE = (
+    "{python}",
+    "-m",
+    "mlship.server.main",
+    "--model-path",
+    "{model}",
+    "--model-name",
+    "{name}",
+    "--port",
+    "{port}",
+)
 _BENTO = ("{bin}/bentoml", "serve", "service:Rows", "--working-dir", str(ROOT / "peers" / "bentoml"))
-_BENTO_NET = ("--host", "127.0.0.1", "--port", "{port}")
 
-SUBJECTS = (
-    Subject("mlship", "mlship", "mlship", _SERVE, binary=True, grpc=True),
-    Subject(
-        "mlship-envoy",
+PEERS = (
+    Peer(
+        OURS,
         "mlship",
+        (*_SERVE, "--grpc-port", "{grpc_port}", "--log-level", "warning"),
+        (
+            Variant("", ", compiled", ("--accelerate", "auto"), {"compiled": True}),
+            Variant("original", ", original model", ("--accelerate", "off")),
+        ),
+        {**_V2_BINARY, "queue": ("--queue-size", str(QUEUE))},
+    ),
+    Peer(
+        OURS,
         "mlship through Envoy",
-        _own("mlship", "through_envoy.py", "--port", "{port}", "--name", "{name}", "--folder", "{folder}"),
-        binary=True,
-        grpc=True,
+        _own("mlship", "--name", "{name}", *_IN),
+        (
+            Variant("envoy", ", compiled", ("--accelerate", "auto"), {"compiled": True}),
+            Variant("envoy-original", ", original model", ("--accelerate", "off"), {"second": True}),
+        ),
+        {**_V2_BINARY, "shared_port": True, "start_seconds": 9.0},
     ),
-    Subject(
-        "pytriton-batch",
-        "pytriton",
-        "pytriton, dynamic batching",
-        _own("pytriton", "server.py", *_NET, "--batch"),
-        binary=True,
-        grpc=True,
+    Peer(
+        FLOOR,
+        "floor: a constant, httptools on uvloop",
+        _own("floor"),
+        (Variant(),),
+        {"env": OURS, "loads": ("iris-1", "iris-64"), "start_seconds": 1.0},
     ),
-    Subject(
+    Peer(
         "pytriton",
         "pytriton",
-        "pytriton",
-        _own("pytriton", "server.py", *_NET),
-        binary=True,
-        grpc=True,
+        _own("pytriton", *_GRPC),
+        (Variant("batch", ", dynamic batching", ("--batch",), {"queue": ()}), Variant()),
+        {**_V2_BINARY, "rows_limit": True, "start_seconds": 7.0},
     ),
-    Subject(
-        "fastapi-async",
+    Peer(
         "fastapi",
-        "FastAPI, async def",
-        _own("fastapi", "server.py", "--port", "{port}"),
-        path="/async",
-        dialect="rows",
+        "FastAPI",
+        _own("fastapi"),
+        (
+            Variant("async", ", async def", (), {"path": "/async"}),
+            Variant("thread", ", def", (), {"path": "/thread", "second": True}),
+        ),
+        {**_ROWS, "start_seconds": 3.0},
     ),
-    Subject(
-        "fastapi-thread",
-        "fastapi",
-        "FastAPI, def",
-        _own("fastapi", "server.py", "--port", "{port}"),
-        path="/thread",
-        dialect="rows",
-    ),
-    Subject(
-        "mlserver-batch",
+    Peer(
         "mlserver",
-        "MLServer in process, batching",
-        _own("mlserver", "server.py", *_MLSERVER, "--workers", "0", "--batch"),
-        grpc=True,
+        "MLServer",
+        _own("mlserver", *_GRPC, "--metrics-port", "{metrics_port}", *_IN),
+        (
+            Variant("batch", " in process, batching", ("--workers", "0", "--batch")),
+            Variant("", " in process", ("--workers", "0")),
+            Variant("shipped", " as shipped", ("--workers", "1"), {"second": True}),
+        ),
+        _V2,
     ),
-    Subject(
-        "mlserver",
-        "mlserver",
-        "MLServer in process",
-        _own("mlserver", "server.py", *_MLSERVER, "--workers", "0"),
-        grpc=True,
-    ),
-    Subject(
-        "mlserver-shipped",
-        "mlserver",
-        "MLServer as shipped",
-        _own("mlserver", "server.py", *_MLSERVER, "--workers", "1"),
-        grpc=True,
-    ),
-    Subject(
-        "kserve-quiet",
+    Peer(
         "kserve",
-        "KServe Python server, access log off",
-        _own("kserve", "server.py", *_NET, "--quiet"),
-        binary=True,
-        grpc=True,
+        "KServe Python server",
+        _own("kserve", *_GRPC),
+        (Variant("quiet", ", access log off", ("--quiet",)), Variant("", " as shipped", (), {"second": True})),
+        _V2_BINARY,
     ),
-    Subject(
-        "kserve",
-        "kserve",
-        "KServe Python server as shipped",
-        _own("kserve", "server.py", *_NET),
-        binary=True,
-        grpc=True,
-    ),
-    Subject(
-        "litserve-batch",
-        "litserve",
-        "LitServe, batching",
-        _own("litserve", "server.py", "--port", "{port}", "--batch"),
-        path="/predict",
-        dialect="rows",
-    ),
-    Subject(
-        "litserve",
-        "litserve",
-        "LitServe",
-        _own("litserve", "server.py", "--port", "{port}"),
-        path="/predict",
-        dialect="rows",
-    ),
-    Subject(
-        "bentoml-batch",
+    Peer("litserve", "LitServe", _own("litserve"), (Variant("batch", _BATCH, ("--batch",)), Variant()), _ROWS),
+    Peer(
         "bentoml",
-        "BentoML, batching",
-        (*_BENTO, *_BENTO_NET),
-        path="/predict",
-        dialect="rows",
-        environment={"BENCH_BATCH": "1"},
+        "BentoML",
+        (*_BENTO, "--host", "127.0.0.1", "--port", "{port}"),
+        (Variant("batch", _BATCH, (), {"environment": {"BENCH_BATCH": "1"}}), Variant()),
+        {**_ROWS, "queue": (), "start_seconds": 5.0},
     ),
-    Subject("bentoml", "bentoml", "BentoML", (*_BENTO, *_BENTO_NET), path="/predict", dialect="rows"),
-    Subject(
-        "rayserve-batch",
-        "rayserve",
-        "Ray Serve, batching",
-        _own("rayserve", "server.py", "--port", "{port}", "--folder", "{folder}", "--batch"),
-        path="/predict",
-        dialect="rows",
-    ),
-    Subject(
-        "rayserve",
+    Peer(
         "rayserve",
         "Ray Serve",
-        _own("rayserve", "server.py", "--port", "{port}", "--folder", "{folder}"),
-        path="/predict",
-        dialect="rows",
+        _own("rayserve", *_IN),
+        (Variant("batch", _BATCH, ("--batch",)), Variant()),
+        {**_ROWS, "queue": (), "start_seconds": 14.0},
     ),
 )
+SUBJECTS = tuple(subject for peer in PEERS for subject in peer.subjects())
 BY_NAME = {subject.name: subject for subject in SUBJECTS}

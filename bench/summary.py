@@ -12,12 +12,13 @@ from bench import facts
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Row:
-    """The medians over all rounds of one subject under one load, and how many rounds there were."""
+    """The medians over all rounds of one subject under one load, how many rounds there were, and the run's part."""
 
     subject: str
     load: str
     rounds: int
     figures: Mapping[str, float]
+    part: str = "1"
 
 
 Medians = Mapping[tuple[str, str], Row]  # by (subject, load)
@@ -29,7 +30,7 @@ def medians(samples: Iterable[facts.Sample]) -> dict[tuple[str, str], Row]:
     for sample in samples:
         found.setdefault((sample.subject, sample.load), []).append(sample)
     return {
-        key: Row(key[0], key[1], len({one.round for one in several}), _figures(several))
+        key: Row(key[0], key[1], len({one.round for one in several}), _figures(several), several[-1].part)
         for key, several in found.items()
     }
 

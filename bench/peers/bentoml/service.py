@@ -1,4 +1,4 @@
-"""BentoML: one worker; the batchable method is its adaptive batching."""
+"""BentoML: one worker; the batchable method is its adaptive batching. BENCH_QUEUE: its limit of requests at once."""
 
 import os
 
@@ -7,9 +7,11 @@ import joblib
 import numpy as np
 
 BATCH = os.environ.get("BENCH_BATCH") == "1"
+QUEUE = int(os.environ.get("BENCH_QUEUE", "0"))
+TRAFFIC = {"timeout": 60, **({"max_concurrency": QUEUE} if QUEUE else {})}
 
 
-@bentoml.service(workers=1, traffic={"timeout": 60}, logging={"access": {"enabled": False}}, metrics={"enabled": False})
+@bentoml.service(workers=1, traffic=TRAFFIC, logging={"access": {"enabled": False}}, metrics={"enabled": False})
 class Rows:
     def __init__(self) -> None:
         self.model = joblib.load(os.environ["BENCH_MODEL"])

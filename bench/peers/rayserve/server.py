@@ -1,4 +1,7 @@
-"""Ray Serve: one replica behind its HTTP proxy; ``--batch`` is ``@serve.batch`` with up to 64 requests within 2 ms."""
+"""Ray Serve: one replica behind its HTTP proxy; ``--batch`` is ``@serve.batch`` with up to 64 requests within 2 ms.
+
+BENCH_QUEUE bounds the requests in the replica and those that the proxy keeps waiting; further ones are refused.
+"""
 
 import argparse
 import os
@@ -48,6 +51,9 @@ if __name__ == "__main__":
     )
     serve.start(http_options={"host": "127.0.0.1", "port": chosen.port, "access_log": False})
     deployment = Batched if chosen.batch else Rows
+    queue = int(os.environ.get("BENCH_QUEUE", "-1"))
+    if queue > 0:
+        deployment = deployment.options(max_ongoing_requests=queue, max_queued_requests=queue)
     serve.run(deployment.bind(os.environ["BENCH_MODEL"]), route_prefix="/predict")
     signal.pthread_sigmask(signal.SIG_BLOCK, ends)
     signal.sigwait(ends)

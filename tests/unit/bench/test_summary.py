@@ -47,7 +47,7 @@ def test_goals_are_held_against_the_best_configuration_and_never_met_unmeasured(
     met, missed, none = goals.Verdict.MET, goals.Verdict.MISSED, goals.Verdict.NOT_MEASURED
     assert [one.verdict for one in outcomes] == [met, missed, met, none]
     assert [one.other for one in outcomes] == ["t2", "f", "", ""]
-    assert "| 4.00x | t2 | met |" in tables.outcomes(outcomes)
+    assert "| 4x | 100 / 25 | t2 | met |" in tables.outcomes(outcomes)
 
 
 def test_an_open_loop_is_held_against_the_peer_whose_rate_it_was():
@@ -58,14 +58,38 @@ def test_an_open_loop_is_held_against_the_peer_whose_rate_it_was():
 
 def test_tables_show_what_failed_and_a_dash_for_what_was_not_measured():
     found = rows(sample("mlship", "x", 0, rate=1234.5, p50_ms=0.5, p99_ms=12.34, failed=3.0))
-    text = tables.throughput(found, {"mlship": "mlship", "f": "FastAPI"}, {"x": "iris"})
+    what = tables.Shown(found, {"mlship": "mlship", "f": "FastAPI", "k": "K"}, frozenset({("k", "start-x")}))
+    text = tables.throughput(what, {"x": "iris"})
     assert "| mlship | 1,234 (0.50 / 12.3), 3 failed |" in text
     assert "| FastAPI | - |" in text
+    assert "| K | failed |" in text
+
+
+def test_a_goal_is_missed_when_what_it_must_not_have_is_there():
+    found = rows(sample("mlship", "mixed", 0, p99_ms=1.0, big_failed=2.0), sample("mlship", "alone", 0, p99_ms=1.0))
+    (outcome,) = goals.check(found, PEERS, [one for one in goals.GOALS if one.load == "mixed"])
+    assert (outcome.verdict, outcome.value, outcome.note) == (goals.Verdict.MISSED, 1.0, "2 big_failed")
+
+
+def test_a_figure_is_held_against_another_of_the_same_load():
+    found = rows(sample("mlship", "overload", 0, rate=95.0, capacity=100.0, after_mib=110.0, before_mib=100.0))
+    outcomes = goals.check(found, PEERS, [one for one in goals.GOALS if one.load == "overload"])
+    met, none = goals.Verdict.MET, goals.Verdict.NOT_MEASURED
+    assert [one.verdict for one in outcomes] == [met, none, met]
+    assert "0.95x | 95 / 100 | mlship | met |" in tables.outcomes(outcomes)
 
 
 def test_a_run_goes_to_json_and_back():
     run = facts.Run({"cpu": "x"}, {"rounds": 1}, (sample("a", "x", 0, rate=1.0),), (facts.Failure("b", "x", 0, "no"),))
     assert facts.from_json(facts.to_json(run)) == run
+
+
+def test_titles_meet_neither_each_other_nor_a_point():
+    places = [(300.0 + 3 * n, 300.0 + n) for n in range(12)]
+    boxes = plot.labels(places, ["a long title of a server"] * len(places))
+    dots = [plot.Box(x - 5, y - 5, 10, 10) for x, y in places]
+    for number, box in enumerate(boxes):
+        assert not any(box.meets(other) for other in (*boxes[:number], *dots))
 
 
 def test_the_picture_has_every_server_with_two_figures_and_escapes_titles():

@@ -12,12 +12,12 @@ if __name__ == "__main__":
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--name", required=True)
     parser.add_argument("--folder", type=pathlib.Path, required=True)
-    parser.add_argument("--replicas", type=int, default=1)
+    parser.add_argument("--accelerate", default="auto")
     chosen = parser.parse_args()
     ends = {signal.SIGTERM, signal.SIGINT}
     command = [sys.executable, "-m", "mlship.cli"]
     settings = {**os.environ, "MLSHIP_HOME": str(chosen.folder)}
-    deploy = ["deploy", os.environ["BENCH_MODEL"], "--name", chosen.name, "--replicas", str(chosen.replicas)]
+    deploy = ["deploy", os.environ["BENCH_MODEL"], "--name", chosen.name, "--accelerate", chosen.accelerate]
     try:
         subprocess.run([*command, *deploy, "--port", str(chosen.port)], env=settings, check=True)
         # What ran before may have set masks of its own; from here only the two signals end the wait.
