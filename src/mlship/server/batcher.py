@@ -79,6 +79,8 @@ class Batcher:
         self._wake: asyncio.TimerHandle | None = None
         self._pump_soon = False
         self._loop: asyncio.AbstractEventLoop | None = None
+        # Requests that are being read: they have a place in the queue already.
+        self._expected = 0
 
     @property
     def waiting(self) -> int:
@@ -91,7 +93,8 @@ class Batcher:
         return len(self._started)
 
     def _view(self) -> batching.View:
-        return batching.View(waiting=len(self._line), running=len(self._started), mean_seconds=self._mean_seconds)
+        waiting = len(self._line) + self._expected
+        return batching.View(waiting=waiting, running=len(self._started), mean_seconds=self._mean_seconds)
 
     def _find_loop(self) -> asyncio.AbstractEventLoop:
         self._loop = asyncio.get_running_loop()
@@ -114,7 +117,7 @@ class Batcher:
         """
         loop = self._loop or self._find_loop()
         now = loop.time()
-        if len(self._line) >= self._limits.queue_size or now >= deadline or self._closed is not None:
+        if len(self._line) + self._expected >= self._limits.queue_size or now >= deadline or self._closed is not None:
             self._admit(now, deadline)
         item = Item(call, done, rows, now, deadline, time.perf_counter_ns(), contextvars.copy_context())
         if deadline < self._watched:
@@ -131,6 +134,20 @@ class Batcher:
         item.done = None
         self._line.remove(item)
         self._note_idle()
+
+    def expect(self) -> Callable[[], None]:
+        """Keep a place for a request whose body is still to be read, so that none is read only to be refused.
+
+        Returns:
+            What gives the place back: to be called once, right before the request enters or when it will not.
+        Raises as ``enter`` does.
+        """
+        self._admit(0.0, math.inf)
+        self._expected += 1
+        return self._expected_has_come
+
+    def _expected_has_come(self) -> None:
+        self._expected -= 1
 
     async def submit(self, call: calls.Call, *, deadline: float, rows: int = 1) -> Answer:
         """``enter``, and wait for the answer. Raises what ``enter`` does, and what became of the request otherwise."""

@@ -144,6 +144,16 @@ class Inference:
         passage.enter(_earlier(deadline, request) if request.parameters else deadline)
         return passage
 
+    def expect(self, model: str, version: str) -> Callable[[], None]:
+        """Keep a place in the model's queue for a request that is still to be read; see ``Batcher.expect``."""
+        served = self.models.get(model, version)
+        try:
+            return served.batcher.expect()
+        except errors.Overloaded:
+            served.statistics.failed(0)
+            self.metrics.shed(served.source.name)
+            raise
+
     async def infer(self, request: messages.InferRequest, *, deadline: float) -> messages.InferResponse:
         """The answer to ``request``. Raises what ``begin`` does and what that tells ``done``."""
         future: asyncio.Future[messages.InferResponse] = asyncio.get_running_loop().create_future()

@@ -538,3 +538,20 @@ async def test_an_execution_that_ends_where_it_began_lets_the_loop_go_on_before_
         asyncio.get_running_loop().call_soon(order.append, "loop")
     await settled()
     assert order == ["answer", "answer", "loop", "loop", "loop", "answer"]
+
+
+async def test_a_place_is_kept_for_a_request_that_is_being_read() -> None:
+    queue, runner = make(slots=1, queue_size=1)
+    (running,) = await queued(queue, call(0))
+    has_come = queue.expect()
+    for late in (queue.expect, lambda: queue.enter(call(1), deadline=1e9, rows=1, done=lambda _: None)):
+        with pytest.raises(errors.Overloaded, match="1 executions run and 1 requests wait"):
+            late()
+    has_come()
+    (waiting,) = await queued(queue, call(2))
+    await ended(runner)
+    await ended(runner)
+    assert [values(await task) for task in (running, waiting)] == [[0], [2]]
+    queue.close("closed.")
+    with pytest.raises(errors.NotReady):
+        queue.expect()

@@ -81,7 +81,11 @@ class Endpoint:
 
     async def _through(self, job: Job, body: exchange.Body, deadline: float) -> exchange.Response:
         if len(body.sent) > (LARGE if body.window is None else _LARGE_COMPRESSED):
-            decoded = await self._aside(lambda: job.decode(body.inflated(self.max_body_bytes)), deadline)
+            has_come = self.inference.expect(job.model, job.version)
+            try:
+                decoded = await self._aside(lambda: job.decode(body.inflated(self.max_body_bytes)), deadline)
+            finally:
+                has_come()
         else:
             decoded = job.decode(body.inflated(self.max_body_bytes))
         response = await self.inference.infer(decoded, deadline=deadline)

@@ -196,6 +196,31 @@ async def test_a_large_body_that_is_there_is_read_off_the_loop(loaded: endpoint.
     assert (answer.status, here) == ((400 if fails else 200), [False])
 
 
+async def test_a_large_body_for_a_full_queue_is_refused_before_it_is_read(loaded: endpoint.Endpoint) -> None:
+    release, begun = threading.Event(), threading.Event()
+
+    def decode(body: bytes) -> messages.InferRequest:
+        begun.set()
+        assert release.wait(30)
+        return plain(b"abc")
+
+    def answered(prepare: endpoint.Prepare) -> asyncio.Task[exchange.Response]:
+        return asyncio.create_task(loaded.answer(request(b"x" * (endpoint.LARGE + 1)), prepare=prepare))
+
+    try:
+        inside = [answered(job(decode, lambda *_: exchange.Response(body=b"y"))) for _ in range(2)]
+        async with asyncio.timeout(10):
+            while not begun.is_set():
+                await asyncio.sleep(0)
+            with pytest.raises(errors.Overloaded, match="the queue is full"):
+                await answered(job(lambda _: pytest.fail("read"), lambda *_: pytest.fail("")))
+    finally:
+        release.set()
+    assert [(await one).body for one in inside] == [b"y", b"y"]
+    ((_, kept),) = loaded.inference.models.statistics()
+    assert (kept.fail.count, kept.success.count) == (1, 2)
+
+
 async def test_who_leaves_a_large_body_behind_is_told_nothing(loaded: endpoint.Endpoint) -> None:
     made = held(b"x" * (endpoint.LARGE + 1))
     loaded.begin(job(plain, lambda *_: pytest.fail("")), made, lambda _: pytest.fail("told"))()
