@@ -13,6 +13,8 @@ from mlship import aio
 from mlship.server import logs
 from mlship.server.rpc import call, http2
 
+_ABORT_SECONDS = 1.0
+
 LOG = logging.getLogger(__name__)
 
 
@@ -53,6 +55,7 @@ class Server:
         for connection in list(self._everybody.connections):
             connection.abort()
         await self._tasks.close()
+        await aio.wait_event(self._everybody.nobody, _ABORT_SECONDS)
 
 
 def _log_failure(task: str, error: BaseException) -> None:

@@ -175,6 +175,8 @@ async def client(place: Place) -> AsyncIterator[Client]:
     made.send(frames.PREFACE, frames.settings({}))
     yield made
     writer.transport.abort()
+    with contextlib.suppress(ConnectionError):
+        await writer.wait_closed()
 
 
 @pytest.fixture
