@@ -173,8 +173,9 @@ def _become_in_python(request: forks.Request) -> None:
     os.environ.update(request.env)
     time.tzset()
     sys.argv = list(request.title)
-    # python -m puts the folder it was started in first.
-    sys.path[0] = str(pathlib.Path.cwd())
+    if not sys.flags.safe_path:
+        # python -m puts the folder it was started in first.
+        sys.path[0] = str(pathlib.Path.cwd())
     if (numpy := sys.modules.get("numpy")) is not None:
         numpy.random.seed()
     gc.enable()

@@ -131,6 +131,8 @@ class Zygotes:
             **dict.fromkeys(("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
             # ONNX Runtime starts a thread that reports to its maker when it is imported, unless told not to.
             "ORT_DISABLE_TELEMETRY": "1",
+            # Its threads wait busily for some 25 ms when they begin and after each call, at the cost of everybody else.
+            "OPENBLAS_THREAD_TIMEOUT": self._inherited.get("OPENBLAS_THREAD_TIMEOUT", "18"),
             forks.ROOM: " " * forks.ROOM_BYTES,
         }
         flags = ("--framework", family, "--home", str(self._home), "--", "-" * forks.TITLE_BYTES)

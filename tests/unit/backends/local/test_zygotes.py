@@ -92,7 +92,7 @@ def test_a_fork_is_a_replica_like_one_that_was_started(nursery):
     (found,) = pids.marked("test-of-zygotes")
     assert (found.pid, found.key, found.leader) == (newborn.pid, "a/b", True)
     assert found.environ["MLSHIP_JOB"] == "h"
-    assert '"event":"started"' in nursery.log
+    until(lambda: '"event":"started"' in nursery.log)
     held = {str(path.readlink()) for path in pathlib.Path(f"/proc/{newborn.pid}/fd").iterdir() if path.exists()}
     assert str(nursery.folder / "log") in held
     assert not any("zygote" in path for path in held)
