@@ -106,12 +106,13 @@ def _measured(
         sys.exit(f"bench/results/{folder.name} has a run that this one is no part of: {error}")
     measuring = rounds.Rounds(choices, {name: make() for name, make in models.MODELS.items()}, known=known, say=_said)
     # Asked to end, it ends the server that it measures as well.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         measuring.run()
     except KeyboardInterrupt:
         print("broken off; what was measured until now is kept", file=sys.stderr)
     finally:
+        signal.signal(signal.SIGTERM, before)
         taken = (*failures, *measuring.failures)
         run = dataclasses.replace(run, samples=tuple(measuring.samples), failures=taken)
         whole = publish.keep(run, folder, number=len(earlier) + 1)

@@ -50,15 +50,16 @@ _SERVER = (
     "uvicorn.lifespan.off",
     "uvicorn.loops.auto",
     "uvloop",
-    "grpc._utilities",
     "encodings.ascii",
     "encodings.idna",
     "threadpoolctl",
 )
+# What answers for a model in its compiled form.
+_KERNEL = ("onnxruntime",)
 LIBRARIES: dict[str, tuple[str, ...]] = {
-    "sklearn": (*_SKLEARN, "pandas"),
-    "xgboost": (*_SKLEARN, "pandas", "xgboost", "xgboost.sklearn"),
-    "lightgbm": (*_SKLEARN, "pandas", "lightgbm", "lightgbm.sklearn"),
+    "sklearn": (*_SKLEARN, *_KERNEL, "pandas"),
+    "xgboost": (*_SKLEARN, *_KERNEL, "pandas", "xgboost", "xgboost.sklearn"),
+    "lightgbm": (*_SKLEARN, *_KERNEL, "pandas", "lightgbm", "lightgbm.sklearn"),
     "catboost": ("pandas", "catboost"),
     "onnx": ("onnxruntime",),
     "python": (),
