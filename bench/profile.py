@@ -27,6 +27,8 @@ from bench import bodies, models
 _START_SECONDS = 60
 _LINE = re.compile(r":\d+\)$")
 _ROWS = 25
+# A thread there waits for its next job; py-spy takes it for busy.
+_WAITING = "Workers._work (mlship/server/worker.py)"
 
 
 def summed(stacks: Iterable[str]) -> tuple[int, list[tuple[str, float, float]]]:
@@ -42,6 +44,8 @@ def summed(stacks: Iterable[str]) -> tuple[int, list[tuple[str, float, float]]]:
         if not frames:
             continue
         names = [_LINE.sub(")", frame) for frame in frames.split(";")]
+        if names[-1] == _WAITING:
+            continue
         own[names[-1]] += int(count)
         held.update(dict.fromkeys(names, int(count)))
     total = sum(own.values())

@@ -7,6 +7,7 @@ STACKS = [
     "run (a.py:1);infer (b.py:12) 2",
     "run (a.py:2) 1",
     "again (c.py:1);again (c.py:1) 1",
+    "work (d.py:1);Workers._work (mlship/server/worker.py:69) 50",
     "",
 ]
 
