@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 from mlship import errors
-from mlship.server import example, logs, worker
+from mlship.server import example, logs, process_runner, worker
 from mlship.server import model as contract
 from mlship.server.accelerate import attempt, verdict
 from mlship.server.artifact import find, versions
@@ -29,7 +29,8 @@ LOG = logging.getLogger(__name__)
 class Source:
     """Where a version of a model comes from. ``format`` empty: found by looking; ``options`` go to the adapter.
 
-    ``accelerate``: whether it may be compiled, and how close the compiled form must be.
+    ``accelerate``: whether it may be compiled, and how close the compiled form must be. ``processes``: in how many
+    processes of its own it runs; 0: on this server's threads; None: as its own code says.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Source:
     format: str = ""
     options: Mapping[str, str] = dataclasses.field(default_factory=dict)
     accelerate: verdict.Mode = verdict.Mode.OFF
+    processes: int | None = None
 
     @property
     def label(self) -> str:
@@ -110,7 +112,7 @@ def load(source: Source, *, open_model: Load, run_coroutine: RunCoroutine) -> Lo
     if source.accelerate is not verdict.Mode.OFF:
         event = "accelerated" if report.used else "not accelerated"
         LOG.info(event, extra=logs.fields(model=source.name, version=source.version, **report.wire()))
-    return Loaded(model=served, example=row, acceleration=report)
+    return Loaded(model=process_runner.spread(served, source), example=row, acceleration=report)
 
 
 def _open(source: Source, open_model: Load) -> contract.Model:

@@ -249,7 +249,8 @@ async def _finished(task: asyncio.Task[None]) -> None:
 def _discover(chosen: settings.Settings) -> list[loading.Source]:
     if chosen.model_repository is not None:
         found = folder.scan(chosen.model_repository, model_format=chosen.model_format, options=chosen.model_options)
-        return [dataclasses.replace(source, accelerate=chosen.accelerate) for source in found]
+        accelerate, processes = chosen.accelerate, chosen.worker_processes
+        return [dataclasses.replace(source, accelerate=accelerate, processes=processes) for source in found]
     source = chosen.source
     return [source] if source is not None else []
 

@@ -391,7 +391,8 @@ class Repository:
         if not await served.batcher.drained(deadline):
             served.batcher.abandon(f"{why} and its time to finish is over.")
             LOG.warning("model did not finish in time", extra=logs.fields(model=served.source.name))
-            return  # Its code still runs: closing it under its feet could crash the process.
+            if not getattr(served.model, "endable", False):
+                return  # Its code still runs: closing it under its feet could crash the process.
         try:
             await self._engine.loader.call(served.model.close)
         except Exception:

@@ -13,6 +13,7 @@ from mlship.server import folder, loading, logs
 from mlship.server.accelerate import verdict
 
 _MEBIBYTE = 1024 * 1024
+MAX_PROCESSES = 256
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -36,6 +37,7 @@ class Settings:
     grpc_port: int | None = None
     max_body_bytes: int = 256 * _MEBIBYTE
     request_timeout: float = 60.0
+    worker_processes: int | None = None
     workers: int = dataclasses.field(default_factory=lambda: max(1, min(8, os.cpu_count() or 1)))
     queue_size: int = 1000
     max_batch_size: int = 128
@@ -63,6 +65,7 @@ class Settings:
             format=self.model_format,
             options=self.model_options,
             accelerate=self.accelerate,
+            processes=self.worker_processes,
         )
 
 
@@ -107,6 +110,11 @@ def _parser() -> argparse.ArgumentParser:
     limits.add_argument("--max-body-bytes", type=_whole(1, 2**31 - 1), help="largest request, REST and gRPC (256 MiB)")
     limits.add_argument("--request-timeout", type=_seconds, help="seconds a request may take (60)")
     limits.add_argument("--workers", type=_whole(1, 1024), help="threads that run models (the processors, at most 8)")
+    limits.add_argument(
+        "--worker-processes",
+        type=_whole(0, MAX_PROCESSES),
+        help="processes that run each model instead of threads, 0: none (as the model's own code says, else none)",
+    )
     limits.add_argument("--queue-size", type=_whole(0, 10**6), help="requests that may wait for a worker (1000)")
     limits.add_argument(
         "--max-batch-size", type=_whole(0, 10**6), help="rows up to which waiting requests are joined; 1: never (128)"
