@@ -48,7 +48,8 @@ def status(where: home.Home, *, output: str) -> None:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Serving:
-    """The command line of ``serve``; 0 stands for the model server's own default."""
+    """The command line of ``serve``; 0 stands for the model server's own default, and so does a number below 0 for
+    ``worker_processes``."""
 
     path: pathlib.Path
     name: str
@@ -61,6 +62,7 @@ class Serving:
     max_body_bytes: int
     workers: int
     accelerate: str = ""
+    worker_processes: int = -1
 
 
 def serve(asked: Serving) -> None:
@@ -86,6 +88,8 @@ def serve(asked: Serving) -> None:
             max_body_bytes=asked.max_body_bytes or chosen.max_body_bytes,
             workers=asked.workers or chosen.workers,
         )
+        if asked.worker_processes >= 0:
+            chosen = dataclasses.replace(chosen, worker_processes=asked.worker_processes)
         if asked.accelerate:
             chosen = dataclasses.replace(chosen, accelerate=settings.mode(asked.accelerate))
         chosen.check()

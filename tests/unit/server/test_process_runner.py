@@ -216,6 +216,8 @@ async def test_a_process_that_dies_while_idle_costs_nobody_anything(load: Load) 
     model = load()
     (pid,) = model.pool.pids
     os.kill(pid, signal.SIGKILL)
+    # From here on it can be known.
+    until(lambda: pid not in model.pool.pids)
     (fine,) = await results(model, call(1))
     assert fine.outputs is not None
     assert fine.outputs["pid"][0] != pid
