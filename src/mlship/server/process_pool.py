@@ -1,9 +1,9 @@
 """The worker processes of one model, seen from the server: started, fed, watched, replaced and ended.
 
 Each process has a thread here, its keeper, which alone speaks to it: it takes the next execution of the model, sends
-it (``process_wire``), waits for the answer, and hands the results to whoever asked. A process that ends by itself fails
-the one execution it had, and its keeper starts another: at once, or after a growing pause when the last one answered
-nothing. A call that nobody waits for any more has ``patience`` seconds to end; then its process is ended.
+it (``process_proxy``), waits for the answer, and hands the results to whoever asked. A process that ends by itself
+fails the one execution it had, and its keeper starts another: at once, or after a growing pause when the last one
+answered nothing. A call that nobody waits for any more has ``patience`` seconds to end; then its process is ended.
 
     starting --ready--> idle <--call/answer--> busy --died, or out of patience--> starting (after a pause)
        |cannot load                                                             --close--> ended
@@ -14,62 +14,27 @@ nothing. A call that nobody waits for any more has ``patience`` seconds to end; 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import logging
-import os
 import queue
-import select
-import signal
-import socket
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import cast
 
 from mlship import errors
-from mlship.protocol import messages
-from mlship.server import calls, joining, logs, process_wire, worker
-from mlship.server import model as contract
+from mlship.server import calls, logs, process_proxy, worker
 
 LOG = logging.getLogger(__name__)
-PROGRAM = "mlship.server.process_worker"
 _LOOK_SECONDS = 1.0
-# For the rest of a message that has begun, and for one side to read what the other writes.
-_TRANSFER_SECONDS = 60.0
-_END_SECONDS = 5.0
 
 Deliver = Callable[[Sequence[calls.Result]], None]
 _Job = tuple[Sequence[calls.Call], Deliver]
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Plan:
-    """What each process is told, and how patient its keeper is.
-
-    ``label`` is how messages name the model, ``hello`` what the process is sent first, ``threads`` how many threads its
-    numeric libraries may use. All times in seconds.
-    """
-
-    label: str
-    hello: process_wire.Header
-    processes: int
-    threads: int = 1
-    patience: float = 30.0
-    first_pause: float = 0.1
-    last_pause: float = 10.0
-
-    @classmethod
-    def of(cls, label: str, hello: process_wire.Header, processes: int) -> Plan:
-        """A plan that shares the machine's processors evenly."""
-        return cls(label, hello, processes, threads=max(1, (os.cpu_count() or 1) // processes))
-
-
 class Pool:
     """A fixed number of processes. ``close`` must be called once it was made, also when ``start`` failed."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: process_proxy.Plan) -> None:
         self._plan = plan
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
@@ -95,6 +60,7 @@ class Pool:
         for keeper in self._keepers:
             keeper.thread.start()
         for keeper in self._keepers:
+            # As long as loading takes, which has no bound on threads either; ``close`` ends it.
             keeper.tried.wait()
         for keeper in self._keepers:
             if keeper.failure is not None:
@@ -142,7 +108,7 @@ class Pool:
                     found.append(job)
         return found
 
-    def close(self, seconds: float = 2 * _END_SECONDS) -> bool:
+    def close(self, seconds: float = 2 * process_proxy.END_SECONDS) -> bool:
         """End all processes: the idle by a word, the others at once; whether all ended within ``seconds``."""
         with self._lock:
             self._closed.set()
@@ -168,10 +134,10 @@ def _refused(together: Sequence[calls.Call], why: errors.MlshipError) -> list[ca
 class _Keeper:
     """The thread of one process, and of those that replace it."""
 
-    def __init__(self, plan: Plan, pool: Pool, number: int) -> None:
+    def __init__(self, plan: process_proxy.Plan, pool: Pool, number: int) -> None:
         self._plan = plan
         self._pool = pool
-        self._process: Process | None = None
+        self._process: process_proxy.Process | None = None
         self._vain = 0
         self.tried = threading.Event()
         self.failure: errors.MlshipError | None = None
@@ -207,16 +173,21 @@ class _Keeper:
             if self._pool.pause(pause):
                 return
 
-    def _begin(self) -> Process | None:
-        begun = time.monotonic()
+    def _begin(self) -> process_proxy.Process | None:
+        begun, self._process = time.monotonic(), None
         try:
-            self._process = process = Process(self._plan)
+            self._process = process = process_proxy.Process(self._plan)
             if self._pool.pause(0):
                 process.kill()  # Closed between the two lines: nobody else has seen it.
             process.begin()
-        except errors.MlshipError as error:
-            self.failure = error
-            LOG.error("worker process did not start", extra=logs.fields(model=self._plan.label, error=str(error)))
+        except Exception as error:  # A fault of the server itself must not end the keeper without a word.
+            label = self._plan.label
+            known = isinstance(error, errors.MlshipError)
+            self.failure = (
+                error if isinstance(error, errors.MlshipError) else errors.BackendError(f"{label}: {error!r}")
+            )
+            extra = logs.fields(model=label, error=str(self.failure))
+            LOG.error("worker process did not start", extra=extra, exc_info=None if known else error)
             if self._process is not None:
                 self._process.end()
             self._pool.failed()
@@ -230,7 +201,7 @@ class _Keeper:
         finally:
             self.tried.set()
 
-    def _attend(self, process: Process) -> None:
+    def _attend(self, process: process_proxy.Process) -> None:
         """Give it work until it ends or the pool does."""
         while process.running():
             try:
@@ -244,141 +215,3 @@ class _Keeper:
                 return
             together, deliver = job
             deliver(process.run(together))
-
-
-class Process:
-    """One process and the socket to it. All methods but ``kill`` and ``running`` belong to its keeper's thread.
-
-    Raises:
-        BackendError: the machine cannot start it.
-    """
-
-    def __init__(self, plan: Plan) -> None:
-        self._plan = plan
-        self._outbox = process_wire.Outbox()
-        self._inbox = process_wire.Inbox()
-        self._together: Sequence[calls.Call] = ()
-        self._why = ""
-        self.answered = False
-        # Until it is ready it can only be ended by force.
-        self.busy = True
-        ours, theirs = socket.socketpair()
-        command = [sys.executable, "-m", PROGRAM, "--socket", str(theirs.fileno())]
-        command += ["--parent", str(os.getpid()), "--threads", str(plan.threads)]
-        try:
-            self._child = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
-        except OSError as error:
-            ours.close()
-            raise errors.BackendError(
-                f"{plan.label}: no process could be started to run it: {error.strerror}."
-            ) from error
-        finally:
-            theirs.close()
-        ours.settimeout(_TRANSFER_SECONDS)
-        self._socket = ours
-        self._poll = select.poll()
-        self._poll.register(ours, select.POLLIN)
-
-    @property
-    def pid(self) -> int:
-        return self._child.pid
-
-    def running(self) -> bool:
-        """Whether it has not ended yet."""
-        return self._child.poll() is None
-
-    def kill(self) -> None:
-        """End it now."""
-        self._child.kill()
-
-    def begin(self) -> None:
-        """Wait until it has loaded the model, as long as that takes. Raises MlshipError when it does not."""
-        try:
-            process_wire.send(self._socket, process_wire.pack(self._plan.hello, {}, self._outbox))
-            self._await()
-            head = process_wire.receive(self._socket, self._inbox).head
-        except (OSError, EOFError) as error:
-            raise self._gone("before it had loaded the model") from error
-        if (failure := process_wire.error_of(head)) is not None:
-            raise failure
-        self.busy = False
-
-    def run(self, together: Sequence[calls.Call]) -> list[calls.Result]:
-        """Run calls of one key, as ``joining.run`` does."""
-        self.busy, self._together = True, together
-        try:
-            # Only ``infer`` of the model is used there.
-            return joining.run(cast("contract.Model", self), together)
-        finally:
-            self.busy, self._together = False, ()
-
-    def infer(
-        self,
-        inputs: Mapping[str, messages.Array],
-        *,
-        outputs: Sequence[str],
-        parameters: Mapping[str, messages.Scalar],
-    ) -> Mapping[str, messages.Array]:
-        """See ``model.Model.infer``. Raises ModelError, besides, when the process ends meanwhile."""
-        head = {"outputs": list(outputs), "parameters": dict(parameters)}
-        packed = process_wire.pack(head, inputs, self._outbox)
-        try:
-            process_wire.send(self._socket, packed)
-            self._outbox.sent()
-            answer = self._answer()
-        except (OSError, EOFError) as error:
-            raise self._gone("during a call") from error
-        self.answered = True
-        if (failure := process_wire.error_of(answer.head)) is not None:
-            raise failure
-        return answer.arrays
-
-    def _answer(self) -> process_wire.Message:
-        while True:
-            self._await()
-            answer = process_wire.receive(self._socket, self._inbox, own=True)
-            self._inbox.release()
-            if not answer.head.get("kept"):
-                return answer
-            # The model keeps an array that lies in our memory: it must not change any more.
-            self._outbox.drop()
-
-    def _await(self) -> None:
-        """Wait for the first byte; nobody else waiting for longer than the patience ends the process."""
-        since: float | None = None
-        while not self._poll.poll(1000 * min(_LOOK_SECONDS, self._plan.patience)):
-            waited_for = not self._together or any(not call.abandoned for call in self._together)
-            now = time.monotonic()
-            since = None if waited_for else now if since is None else since
-            if since is not None and now - since >= self._plan.patience:
-                self._why = f"ended by the server, {self._plan.patience:g} s after the last caller had left"
-                self.kill()
-                since = None
-
-    def _gone(self, when: str) -> errors.ModelError:
-        self.kill()
-        how = self._why or _said(self._child.wait(_END_SECONDS))
-        return errors.ModelError(
-            f"{self._plan.label}: the process {self.pid} that runs it ended {when}: {how}.",
-            hint="The server's log has what it wrote; the machine's own log says if memory was short.",
-        )
-
-    def end(self) -> None:
-        """Ask it to end, and see to it."""
-        self._socket.close()
-        try:
-            code = self._child.wait(_END_SECONDS)
-        except subprocess.TimeoutExpired:
-            self.kill()
-            code = self._child.wait(_END_SECONDS)
-        extra = logs.fields(model=self._plan.label, pid=self.pid, why=self._why or _said(code))
-        LOG.log(logging.WARNING if code else logging.INFO, "worker process ended", extra=extra)
-
-
-def _said(code: int) -> str:
-    if code >= 0:
-        return f"exit code {code}"
-    try:
-        return f"killed by {signal.Signals(-code).name}"
-    except ValueError:
-        return f"killed by signal {-code}"

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from mlship import errors
 from mlship.protocol import messages
-from mlship.server import calls, logs, process_pool, process_wire, worker
+from mlship.server import calls, logs, process_pool, process_proxy, process_wire, worker
 from mlship.server import model as contract
 
 if TYPE_CHECKING:
@@ -45,7 +45,9 @@ def spread(model: contract.Model, source: loading.Source) -> contract.Model:
         why = "its predict is a coroutine function: its calls run side by side already"
         LOG.warning("model runs without processes", extra=logs.fields(model=source.name, why=why))
         return model
-    spread_over = Spread(model, process_pool.Pool(process_pool.Plan.of(f'model "{source.name}"', hello(source), count)))
+    spread_over = Spread(
+        model, process_pool.Pool(process_proxy.Plan.of(f'model "{source.name}"', hello(source), count))
+    )
     _close(model, source)
     try:
         spread_over.pool.start()

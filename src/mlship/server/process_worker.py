@@ -28,7 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, required=True, help="threads that numeric libraries may use")
     chosen = parser.parse_args(arguments)
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_IGN)
+        signal.signal(number, _not_for_us)
     if not _end_with(chosen.parent):
         return 0
     for name in _THREADS:
@@ -37,6 +37,10 @@ def main(arguments: list[str] | None = None) -> int:
     from mlship.server import process_child
 
     return process_child.serve(socket.socket(fileno=chosen.socket))
+
+
+def _not_for_us(number: int, frame: object) -> None:
+    """Not SIG_IGN: programs that the model starts would ignore the signal too."""
 
 
 def _end_with(parent: int) -> bool:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from mlship import errors
-from mlship.server import calls, loading, process_pool, process_runner
+from mlship.server import calls, loading, process_pool, process_proxy, process_runner
 
 DEADLINE = 60.0
 MODEL = """
@@ -47,7 +47,7 @@ def make(tmp_path: pathlib.Path) -> Iterator[Make]:
 
     def begin(**extras: float) -> process_pool.Pool:
         source = loading.Source(name="m", version="1", path=tmp_path)
-        plan = process_pool.Plan.of('model "m"', process_runner.hello(source), 1)
+        plan = process_proxy.Plan.of('model "m"', process_runner.hello(source), 1)
         made.append(process_pool.Pool(dataclasses.replace(plan, **extras)))
         return made[-1]
 
@@ -131,12 +131,10 @@ def test_calls_that_wait_when_the_pool_closes_are_told(make: Make, tmp_path: pat
     assert pool.pids == []
 
 
-def test_a_machine_that_cannot_start_processes_says_so(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(process_pool.sys, "executable", "/nowhere/python")
-    with pytest.raises(errors.BackendError, match="no process could be started"):
+def test_a_fault_of_the_server_itself_is_told_by_start(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(plan: process_proxy.Plan) -> None:
+        raise RuntimeError("no more threads")
+
+    monkeypatch.setattr(process_proxy, "_started", fail)
+    with pytest.raises(errors.BackendError, match="no more threads"):
         make().start()
-
-
-def test_processors_are_shared_evenly(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(process_pool.os, "cpu_count", lambda: 8)
-    assert [process_pool.Plan.of("m", {}, count).threads for count in (1, 3, 8, 20)] == [8, 2, 1, 1]

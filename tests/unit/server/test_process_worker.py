@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from mlship.server import loading, process_pool, process_runner, process_worker
+from mlship.server import loading, process_proxy, process_runner, process_worker
 
 DEADLINE = 60.0
 
@@ -89,7 +89,7 @@ def test_a_process_in_an_endless_call_ends_with_its_server(tmp_path: pathlib.Pat
 def test_signals_for_the_server_are_not_for_its_processes(tmp_path: pathlib.Path) -> None:
     (tmp_path / "model.py").write_text(textwrap.dedent(MODEL))
     source = loading.Source(name="m", version="1", path=tmp_path)
-    process = process_pool.Process(process_pool.Plan.of('model "m"', process_runner.hello(source), 1))
+    process = process_proxy.Process(process_proxy.Plan.of('model "m"', process_runner.hello(source), 1))
     process.begin()
     for number in (signal.SIGINT, signal.SIGTERM):
         os.kill(process.pid, number)
@@ -101,7 +101,7 @@ def test_signals_for_the_server_are_not_for_its_processes(tmp_path: pathlib.Path
 
 def test_without_its_server_a_process_does_not_begin() -> None:
     near, far = socket.socketpair()
-    command = [sys.executable, "-m", process_pool.PROGRAM, "--socket", str(far.fileno())]
+    command = [sys.executable, "-m", process_proxy.PROGRAM, "--socket", str(far.fileno())]
     # Not the one that starts it.
     command += ["--parent", "1", "--threads", "1"]
     with near, far:
@@ -116,8 +116,8 @@ def test_thread_counts_are_set_unless_they_are(tmp_path: pathlib.Path) -> None:
         f"        return np.array([os.environ.get(name, '') for name in {process_worker._THREADS!r}])\n"
     )
     source = loading.Source(name="m", version="1", path=tmp_path)
-    plan = process_pool.Plan("m", process_runner.hello(source), 1, threads=3)
-    process = process_pool.Process(plan)
+    plan = process_proxy.Plan("m", process_runner.hello(source), 1, threads=3)
+    process = process_proxy.Process(plan)
     process.begin()
     (found,) = process.infer({"x": np.zeros(1)}, outputs=(), parameters={}).values()
     expected = [os.environ.get(name, "3") for name in process_worker._THREADS]
