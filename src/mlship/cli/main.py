@@ -217,6 +217,12 @@ def serve(
     worker_processes: Annotated[
         int, typer.Option("--worker-processes", help="Processes that run the model instead; 0: none.")
     ] = _BY_MODEL,
+    max_batch_size: Annotated[
+        int, typer.Option("--max-batch-size", help="Rows up to which requests that wait are joined; 1: never.")
+    ] = 0,
+    batch_latency_ms: Annotated[
+        float, typer.Option("--batch-latency-ms", help="How long a request may wait for others to be joined with.")
+    ] = 0.0,
 ) -> None:
     """Serve a model in the foreground, without control plane and gateway: what a container runs."""
     from mlship.cli import running
@@ -225,7 +231,8 @@ def serve(
         running.Serving(
             path=path, name=name, format=format, options=tuple(option or ()), host=host, port=port,
             grpc_port=grpc_port, repository=repository, max_body_bytes=max_body_bytes, workers=workers,
-            accelerate=accelerate, worker_processes=worker_processes,
+            worker_processes=worker_processes,
+            accelerate=accelerate, max_batch_size=max_batch_size, batch_latency_ms=batch_latency_ms,
         )
     )  # fmt: skip
 

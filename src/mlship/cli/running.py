@@ -63,6 +63,8 @@ class Serving:
     workers: int
     accelerate: str = ""
     worker_processes: int = -1
+    max_batch_size: int = 0
+    batch_latency_ms: float = 0.0
 
 
 def serve(asked: Serving) -> None:
@@ -87,6 +89,8 @@ def serve(asked: Serving) -> None:
             chosen,
             max_body_bytes=asked.max_body_bytes or chosen.max_body_bytes,
             workers=asked.workers or chosen.workers,
+            max_batch_size=asked.max_batch_size or chosen.max_batch_size,
+            batch_latency_ms=asked.batch_latency_ms,
         )
         if asked.worker_processes >= 0:
             chosen = dataclasses.replace(chosen, worker_processes=asked.worker_processes)

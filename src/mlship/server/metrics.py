@@ -75,17 +75,6 @@ class Metrics:
         self._registry.register(_Collected(self._collect))
 
     def _collect(self) -> Iterator[core.Metric]:
-        depth = core.GaugeMetricFamily("mlship_queue_depth", "Requests waiting for a worker.", labels=["model"])
-        running = core.GaugeMetricFamily("mlship_inferences_running", "Executions under way.", labels=["model"])
-        for name, waiting, under_way in self._queues():
-            depth.add_metric([name], waiting)
-            running.add_metric([name], under_way)
-        inside = core.GaugeMetricFamily(
-            "mlship_requests_in_flight", "Inference requests not answered yet.", labels=["protocol"]
-        )
-        for protocol, number in self._under_way.items():
-            inside.add_metric([protocol], number)
-        yield from (depth, running, inside)
         counters = (self._requests, self._rows, self._shed, self._expired)
         histograms = (
             self._latency,
@@ -97,6 +86,17 @@ class Metrics:
         )
         for family in (*counters, *histograms):
             yield family.family()
+        depth = core.GaugeMetricFamily("mlship_queue_depth", "Requests waiting for a worker.", labels=["model"])
+        running = core.GaugeMetricFamily("mlship_inferences_running", "Executions under way.", labels=["model"])
+        for name, waiting, under_way in self._queues():
+            depth.add_metric([name], waiting)
+            running.add_metric([name], under_way)
+        inside = core.GaugeMetricFamily(
+            "mlship_requests_in_flight", "Inference requests not answered yet.", labels=["protocol"]
+        )
+        for protocol, number in self._under_way.items():
+            inside.add_metric([protocol], number)
+        yield from (depth, running, inside)
 
     def begun(self, protocol: str) -> None:
         """An inference request has arrived."""

@@ -360,7 +360,7 @@ class Repository:
         )
 
     def _executed(self, entry: _Entry, execution: batcher.Execution) -> None:
-        entry.statistics.executed()
+        entry.statistics.executed(rows=execution.rows, nanoseconds=execution.nanoseconds)
         if self._observer is not None:
             seconds = execution.nanoseconds / 1e9
             self._observer.executed(entry.source.name, seconds, requests=execution.requests, rows=execution.rows)

@@ -8,6 +8,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+MAX_BATCH_SIZES = 512
+
 
 @dataclasses.dataclass(slots=True)
 class Duration:
@@ -17,6 +19,7 @@ class Duration:
     ns: int = 0
 
     def add(self, nanoseconds: int) -> None:
+        """It happened once more."""
         self.count += 1
         self.ns += nanoseconds
 
@@ -29,7 +32,7 @@ class Statistics:
     were joined (each of which counts the whole time of the call as its ``compute_infer``); ``last_inference`` is in
     milliseconds since the epoch. ``success`` and ``fail`` cover a request from its arrival at the model's queue to
     its answer; of the successful ones, ``queue`` is the wait for a worker and ``compute_*`` are validation, model
-    and packing.
+    and packing. ``batches`` has the calls of the model by their rows, at most ``MAX_BATCH_SIZES`` sizes.
     """
 
     inference_count: int = 0
@@ -41,6 +44,7 @@ class Statistics:
     compute_input: Duration = dataclasses.field(default_factory=Duration)
     compute_infer: Duration = dataclasses.field(default_factory=Duration)
     compute_output: Duration = dataclasses.field(default_factory=Duration)
+    batches: dict[int, Duration] = dataclasses.field(default_factory=dict)
 
     def succeeded(self, *, rows: int, now_ms: int, total: int, queue: int, parts: tuple[int, int, int]) -> None:
         """Count a request that was answered; ``parts`` are the nanoseconds of input, inference and output."""
@@ -52,9 +56,16 @@ class Statistics:
             kind.count += 1
             kind.ns += nanoseconds
 
-    def executed(self) -> None:
-        """Count a call of the model that gave answers, to however many requests."""
+    def executed(self, *, rows: int, nanoseconds: int) -> None:
+        """Count a call of the model that gave answers, to however many requests, of so many rows together."""
         self.execution_count += 1
+        kept = self.batches.get(rows)
+        if kept is None:
+            if len(self.batches) >= MAX_BATCH_SIZES:
+                return
+            kept = self.batches[rows] = Duration()
+        kept.count += 1
+        kept.ns += nanoseconds
 
     def failed(self, total: int) -> None:
         """Count a request that was let in and not answered."""
@@ -70,5 +81,8 @@ class Statistics:
             "inference_count": self.inference_count,
             "execution_count": self.execution_count,
             "inference_stats": {key: dataclasses.asdict(getattr(self, key)) for key in durations},
-            "batch_stats": [],
+            "batch_stats": [
+                {"batch_size": rows, "compute_infer": dataclasses.asdict(kept)}
+                for rows, kept in sorted(self.batches.items())
+            ],
         }

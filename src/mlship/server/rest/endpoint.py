@@ -1,9 +1,9 @@
 """What every inference route does: find the model, read the body in time and within limits, decode, infer, encode.
 
 The protocols differ in their codecs only; ``rest_v1``, ``rest_v2`` and ``rest_mlflow`` bring those as a ``Job``.
-``begin`` is for a small body that is there already: no task, its answer is told to a callback. ``answer`` is for all
-others. A large body is read and a large answer written on a thread for codecs, where the codec pauses between pieces
-(``pause_for``), so that the event loop goes on with everybody else's requests.
+``begin`` is for a body that is there already: no task if it is small, its answer is told to a callback. ``answer`` is
+for all others. A large body is read and a large answer written on a thread for codecs, where the codec pauses between
+pieces (``pause_for``), so that the event loop goes on with everybody else's requests.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import dataclasses
 import functools
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
 from mlship import aio, errors
@@ -77,6 +77,9 @@ class Endpoint:
         job = prepare(request)
         deadline = self._found(job, request)
         body = await exchange.receive_body(request, limit=self.max_body_bytes, deadline=deadline)
+        return await self._through(job, body, deadline)
+
+    async def _through(self, job: Job, body: exchange.Body, deadline: float) -> exchange.Response:
         if len(body.sent) > (LARGE if body.window is None else _LARGE_COMPRESSED):
             decoded = await self._aside(lambda: job.decode(body.inflated(self.max_body_bytes)), deadline)
         else:
@@ -87,7 +90,7 @@ class Endpoint:
     def begin(
         self, prepare: Prepare, request: exchange.Request, done: Callable[[exchange.Response], None]
     ) -> Callable[[], None]:
-        """Send a request whose body is there, small and as it is meant, on its way.
+        """Send a request whose body is there, and is not compressed, on its way; only a large one takes a task.
 
         Args:
             done: is told the answer, never from within this call.
@@ -97,7 +100,10 @@ class Endpoint:
         """
         job = prepare(request)
         deadline = self._found(job, request)
-        decoded = job.decode(exchange.held_body(request, limit=self.max_body_bytes))
+        body = exchange.held_body(request, limit=self.max_body_bytes)
+        if len(body) > LARGE:
+            return self._aside_told(done, functools.partial(self._through, job, exchange.Body(body), deadline))
+        decoded = job.decode(body)
         told = functools.partial(self._told, job, decoded, deadline, done)
         return self.inference.begin(decoded, deadline=deadline, done=told).leave
 
@@ -119,27 +125,23 @@ class Endpoint:
         try:
             if isinstance(outcome, Exception):
                 raise outcome
-            if size_of(outcome) > LARGE and self.codecs is not None:
-                self.tasks.start(self._tell_large(job, decoded, deadline, done, outcome), name="encode")
+            if size_of(outcome) > LARGE:
+                self._aside_told(done, functools.partial(self._encoded, job, outcome, decoded, deadline))
                 return
             response = job.encode(outcome, decoded)
         except Exception as error:  # noqa: BLE001 - the edge: whatever it is becomes an answer
             response = exchange.failure(error)
         done(response)
 
-    async def _tell_large(
-        self,
-        job: Job,
-        decoded: messages.InferRequest,
-        deadline: float,
-        done: Callable[[exchange.Response], None],
-        outcome: messages.InferResponse,
-    ) -> None:
-        try:
-            response = await self._encoded(job, outcome, decoded, deadline)
-        except Exception as error:  # noqa: BLE001 - the edge: whatever it is becomes an answer
-            response = exchange.failure(error)
-        done(response)
+    def _aside_told(
+        self, done: Callable[[exchange.Response], None], answer: Callable[[], Awaitable[exchange.Response]]
+    ) -> Callable[[], None]:
+        task = self.tasks.start(_tell(done, answer), name="large")
+
+        def leave() -> None:
+            task.cancel()
+
+        return leave
 
     async def _encoded(
         self, job: Job, response: messages.InferResponse, decoded: messages.InferRequest, deadline: float
@@ -174,6 +176,14 @@ def size_of(response: messages.InferResponse) -> int:
     for tensor in response.outputs:
         size += tensor.data.nbytes
     return size
+
+
+async def _tell(done: Callable[[exchange.Response], None], answer: Callable[[], Awaitable[exchange.Response]]) -> None:
+    try:
+        response = await answer()
+    except Exception as error:  # noqa: BLE001 - the edge: whatever it is becomes an answer
+        response = exchange.failure(error)
+    done(response)
 
 
 def _log_failure(task: str, error: BaseException) -> None:

@@ -2,8 +2,8 @@
 
 uvicorn's httptools protocol, with a short cut. A POST to an inference route is held while it is parsed; when it is
 complete, ``_Lean`` takes the place of uvicorn's request cycle: no scope, no messages, no queue of events, and one write
-for the whole answer. What is not complete soon, is large, or expects ``100 Continue`` is handed to ASGI with what has
-come so far, so that limits while streaming, slow bodies and back-pressure exist once, there. uvicorn's own pipeline
+for the whole answer. What is not complete soon, is very large, or expects ``100 Continue`` is handed to ASGI with what
+has come so far, so that limits while streaming, slow bodies and back-pressure exist once, there. uvicorn's own pipeline
 orders the answers of both kinds, its keep-alive and its shutdown know both.
 """
 
@@ -20,8 +20,8 @@ from mlship import errors
 from mlship.protocol import json_codec
 from mlship.server.rest import exchange, rest_api, routing
 
-# A request that is larger, or not complete after this time, is ASGI's. The first is what one read gives at most.
-_MAX_HELD = 256 * 1024
+# A request that is larger, or of which nothing more comes for this time, is ASGI's.
+_MAX_HELD = 4 * 1024 * 1024
 _HOLD_SECONDS = 0.005
 # A path that uvicorn would not read otherwise than it is written: no query, no fragment, no authority.
 _PLAIN = re.compile(rb"/(?!/)[!$-.0-9:;=@A-Z_a-z~%/]{1,512}")

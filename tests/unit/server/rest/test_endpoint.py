@@ -181,6 +181,29 @@ async def test_a_large_answer_to_a_small_body_is_written_off_the_loop(loaded: en
     assert (answer.status, here) == ((500, [False]) if fails else (200, [False]))
 
 
+@pytest.mark.parametrize("fails", [False, True])
+async def test_a_large_body_that_is_there_is_read_off_the_loop(loaded: endpoint.Endpoint, fails: bool) -> None:
+    here: list[bool] = []
+
+    def decode(body: bytes) -> messages.InferRequest:
+        here.append(threading.current_thread() is threading.main_thread())
+        if fails:
+            raise errors.SpecError("not so")
+        return plain(body[:3])
+
+    made = held(b"x" * (endpoint.LARGE + 1))
+    answer = await told(loaded, made, job(decode, lambda *_: exchange.Response(body=b"y")))
+    assert (answer.status, here) == ((400 if fails else 200), [False])
+
+
+async def test_who_leaves_a_large_body_behind_is_told_nothing(loaded: endpoint.Endpoint) -> None:
+    made = held(b"x" * (endpoint.LARGE + 1))
+    loaded.begin(job(plain, lambda *_: pytest.fail("")), made, lambda _: pytest.fail("told"))()
+    async with asyncio.timeout(10):
+        while len(loaded.tasks):
+            await asyncio.sleep(0)
+
+
 async def test_who_leaves_is_told_nothing(loaded: endpoint.Endpoint) -> None:
     leave = loaded.begin(job(plain, lambda *_: pytest.fail("")), held(b"abc"), lambda _: pytest.fail("told"))
     leave()

@@ -14,10 +14,12 @@ from typing import Any
 import numpy as np
 import pytest
 import pytest_asyncio
+import uvicorn
+import uvicorn.server as uvicorn_server
 
 from mlship.protocol import messages
 from mlship.server import infer, listen, loading, machinery, metrics, repository
-from mlship.server.rest import http_server, rest_api
+from mlship.server.rest import http_protocol, http_server, rest_api
 
 LIMIT = 300_000
 SECONDS = 30
@@ -339,3 +341,80 @@ async def test_any_bytes_split_anywhere(sides: tuple[Side, Side], seed: int) -> 
         assert not received or received.startswith(b"HTTP/1.1 "), received
     assert (await sides[0].says(post())).startswith(b"HTTP/1.1 200")
     await sides[0].until(lambda: not any(v for k, v in sides[0].counted().items() if "in_flight" in k))
+
+
+class Transport(asyncio.Transport):
+    """Keeps what is written, and whether the protocol wants to read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = b""
+        self.reading = True
+
+    def write(self, data: Any) -> None:
+        self.written += data
+
+    def is_closing(self) -> bool:
+        return False
+
+    def pause_reading(self) -> None:
+        self.reading = False
+
+    def resume_reading(self) -> None:
+        self.reading = True
+
+    def close(self) -> None: ...
+
+
+async def test_from_a_client_that_takes_no_answers_nothing_more_is_read(sides: tuple[Side, Side]) -> None:
+    side, _ = sides
+    config = uvicorn.Config(side.app, http=http_protocol.Protocol, ws="none", lifespan="off", log_config=None)
+    config.load()
+    transport, state = Transport(), uvicorn_server.ServerState()
+    protocol = http_protocol.Protocol(config=config, server_state=state, app_state={})
+    protocol.connection_made(transport)
+    protocol.pause_writing()  # as a transport does whose buffer is full
+    protocol.data_received(post(close=False) + post(row(3), close=False))
+    assert not transport.reading, "one request waits behind another"
+    await side.until(lambda: len(state.tasks) == 1)
+    assert (transport.written, transport.reading) == (b"", False)
+    protocol.resume_writing()
+    await side.until(lambda: transport.written.count(b"HTTP/1.1 200") == 2)
+    assert transport.written.index(b"[2.0,") < transport.written.index(b"[6.0,")
+    assert transport.reading
+    protocol.connection_lost(None)
+    assert state.connections == set()
+
+
+async def test_a_connection_closes_when_it_was_idle_for_so_long_and_not_before() -> None:
+    loop = asyncio.get_running_loop()
+    config = uvicorn.Config(
+        lambda *_: None, http=http_protocol.Protocol, ws="none", lifespan="off", log_config=None, timeout_keep_alive=100
+    )
+    config.load()
+    transport, state = Closing(), uvicorn_server.ServerState()
+    protocol = http_protocol.Protocol(config=config, server_state=state, app_state={})
+    protocol.connection_made(transport)
+    protocol.on_response_complete()
+    first = protocol.timeout_keep_alive_task
+    assert first is not None
+    protocol.data_received(b"POST / HTTP/1.1\r\n")
+    protocol.timeout_keep_alive_handler()
+    assert not transport.closed, "a request is on its way"
+    protocol.on_response_complete()
+    protocol.timeout_keep_alive_handler()
+    assert not transport.closed, "not idle for so long yet"
+    later = protocol.timeout_keep_alive_task
+    assert later is not None
+    assert later.when() > loop.time() + 90
+    protocol.timeout_keep_alive = -1
+    protocol.timeout_keep_alive_handler()
+    assert transport.closed
+    protocol.connection_lost(None)
+
+
+class Closing(Transport):
+    closed = False
+
+    def close(self) -> None:
+        self.closed = True
