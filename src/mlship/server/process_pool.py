@@ -181,12 +181,13 @@ class _Keeper:
                 process.kill()  # Closed between the two lines: nobody else has seen it.
             process.begin()
         except Exception as error:  # A fault of the server itself must not end the keeper without a word.
-            label = self._plan.label
             known = isinstance(error, errors.MlshipError)
             self.failure = (
-                error if isinstance(error, errors.MlshipError) else errors.BackendError(f"{label}: {error!r}")
+                error
+                if isinstance(error, errors.MlshipError)
+                else errors.BackendError(f"{self._plan.label}: {error!r}")
             )
-            extra = logs.fields(model=label, error=str(self.failure))
+            extra = logs.fields(model=self._plan.name, error=str(self.failure))
             LOG.error("worker process did not start", extra=extra, exc_info=None if known else error)
             if self._process is not None:
                 self._process.end()
@@ -195,7 +196,7 @@ class _Keeper:
         else:
             self.failure = None
             seconds = round(time.monotonic() - begun, 3)
-            extra = logs.fields(model=self._plan.label, pid=process.pid, seconds=seconds)
+            extra = logs.fields(model=self._plan.name, pid=process.pid, seconds=seconds)
             LOG.info("worker process started", extra=extra)
             return process
         finally:

@@ -36,11 +36,11 @@ END_SECONDS = 5.0
 class Plan:
     """What each process is told, and how patient its keeper is.
 
-    ``label`` is how messages name the model, ``hello`` what the process is sent first, ``threads`` how many threads its
+    ``name`` is the model's, ``hello`` what the process is sent first, ``threads`` how many threads its
     numeric libraries may use. All times in seconds.
     """
 
-    label: str
+    name: str
     hello: process_wire.Header
     processes: int
     threads: int = 1
@@ -48,10 +48,15 @@ class Plan:
     first_pause: float = 0.1
     last_pause: float = 10.0
 
+    @property
+    def label(self) -> str:
+        """How messages name the model."""
+        return f'model "{self.name}"'
+
     @classmethod
-    def of(cls, label: str, hello: process_wire.Header, processes: int) -> Plan:
+    def of(cls, name: str, hello: process_wire.Header, processes: int) -> Plan:
         """A plan that shares the machine's processors evenly."""
-        return cls(label, hello, processes, threads=max(1, (os.cpu_count() or 1) // processes))
+        return cls(name, hello, processes, threads=max(1, (os.cpu_count() or 1) // processes))
 
 
 class Process:
@@ -170,7 +175,7 @@ class Process:
         if self._code() is None:
             self.kill()
         code = self._code()
-        extra = logs.fields(model=self._plan.label, pid=self.pid, why=self._why or _said(code))
+        extra = logs.fields(model=self._plan.name, pid=self.pid, why=self._why or _said(code))
         LOG.log(logging.WARNING if code != 0 else logging.INFO, "worker process ended", extra=extra)
 
     def _code(self) -> int | None:

@@ -45,9 +45,7 @@ def spread(model: contract.Model, source: loading.Source) -> contract.Model:
         why = "its predict is a coroutine function: its calls run side by side already"
         LOG.warning("model runs without processes", extra=logs.fields(model=source.name, why=why))
         return model
-    spread_over = Spread(
-        model, process_pool.Pool(process_proxy.Plan.of(f'model "{source.name}"', hello(source), count))
-    )
+    spread_over = Spread(model, process_pool.Pool(process_proxy.Plan.of(source.name, hello(source), count)))
     _close(model, source)
     try:
         spread_over.pool.start()

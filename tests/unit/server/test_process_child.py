@@ -76,6 +76,7 @@ def test_requests_are_answered_by_other_processes(start: model_server.Start, mod
     server = start("--model-path", str(model))
     server.until_ready()
     first, second = pids(server)
+    assert {line["model"] for line in server.lines if line["event"] == "worker process started"} == {"model"}
     answer = ask(server, 1, 2).json()
     found = {tensor["name"]: tensor["data"] for tensor in answer["outputs"]}
     assert (found["y"], found["text"]) == ([2, 4], ["é", "é"])

@@ -47,7 +47,7 @@ def make(tmp_path: pathlib.Path) -> Iterator[Make]:
 
     def begin(**extras: float) -> process_pool.Pool:
         source = loading.Source(name="m", version="1", path=tmp_path)
-        plan = process_proxy.Plan.of('model "m"', process_runner.hello(source), 1)
+        plan = process_proxy.Plan.of("m", process_runner.hello(source), 1)
         made.append(process_pool.Pool(dataclasses.replace(plan, **extras)))
         return made[-1]
 

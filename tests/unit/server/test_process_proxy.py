@@ -33,7 +33,7 @@ MODEL = """
 def plan(tmp_path: pathlib.Path) -> process_proxy.Plan:
     (tmp_path / "model.py").write_text(textwrap.dedent(MODEL))
     source = loading.Source(name="m", version="1", path=tmp_path)
-    return process_proxy.Plan.of('model "m"', process_runner.hello(source), 1)
+    return process_proxy.Plan.of("m", process_runner.hello(source), 1)
 
 
 @pytest.fixture
