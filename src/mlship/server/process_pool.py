@@ -96,7 +96,8 @@ class Pool:
         """For keepers: one has failed to start. If none is left, nobody is to wait for nothing."""
         with self._lock:
             why = self._hopeless()
-            waiting = self._taken() if why is not None else []
+            # Once closed, what lies there is the word to the other keepers.
+            waiting = self._taken() if why is not None and not self._closed.is_set() else []
         for together, deliver in waiting:
             deliver(_refused(together, cast("errors.MlshipError", why)))
 
@@ -208,6 +209,8 @@ class _Keeper:
             try:
                 job = self._pool.next_job(_LOOK_SECONDS)
             except queue.Empty:
+                if self._pool.pause(0):
+                    return
                 continue
             if job is None:
                 return

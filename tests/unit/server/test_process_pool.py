@@ -27,6 +27,9 @@ MODEL = """
         def load(self):
             if (HERE / "broken").exists():
                 raise ValueError("broken meanwhile")
+            while (HERE / "slow").exists():
+                (HERE / "loading").touch()
+                time.sleep(0.01)
 
         def predict(self, x):
             if x[0] == 1:
@@ -45,9 +48,9 @@ def make(tmp_path: pathlib.Path) -> Iterator[Make]:
     made: list[process_pool.Pool] = []
     (tmp_path / "model.py").write_text(textwrap.dedent(MODEL))
 
-    def begin(**extras: float) -> process_pool.Pool:
+    def begin(count: int = 1, **extras: float) -> process_pool.Pool:
         source = loading.Source(name="m", version="1", path=tmp_path)
-        plan = process_proxy.Plan.of("m", process_runner.hello(source), 1)
+        plan = process_proxy.Plan.of("m", process_runner.hello(source), count)
         made.append(process_pool.Pool(dataclasses.replace(plan, **extras)))
         return made[-1]
 
@@ -129,6 +132,23 @@ def test_calls_that_wait_when_the_pool_closes_are_told(make: Make, tmp_path: pat
     found = {type(answers.next().error) for _ in range(2)}
     assert found == {errors.NotReady, errors.ModelError}
     assert pool.pids == []
+
+
+def test_closing_ends_all_while_one_is_being_replaced(make: Make, tmp_path: pathlib.Path) -> None:
+    pool = make(2)
+    pool.start()
+    (tmp_path / "slow").touch()
+    assert ask(pool, call(2)).error is not None
+    until((tmp_path / "loading").exists)
+    assert pool.close()
+    assert pool.pids == []
+
+
+def test_a_keeper_that_fails_after_the_end_leaves_the_others_their_word(make: Make) -> None:
+    pool = make(2)
+    pool.close()
+    pool.failed()
+    assert [pool.next_job(1) for _ in range(2)] == [None, None]
 
 
 def test_a_fault_of_the_server_itself_is_told_by_start(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
