@@ -23,6 +23,9 @@ from mlship.server import model
 from mlship.server.artifact import schema_file
 from mlship.server.frameworks import callstyles, signatures, usercode
 
+# As many as the server's flag takes.
+_MAX_PROCESSES = 256
+
 
 def load(artifact: model.Artifact) -> model.Model:
     """Import the user's code, make its object and let it load; see ``model.Load``."""
@@ -150,6 +153,7 @@ class Custom:
         self._after = _hook(instance, "postprocess") if kserve else None
         self._example = _example(said, self._signature)
         self.concurrent = _concurrent(instance, self._where, is_async=self.is_async)
+        self.processes = _processes(instance, self._where)
         # The code may keep something of each request, or look at its rows together: only its author knows.
         self.joins = bool(getattr(instance, "joins", False))
         if self._call.extras & {"parameters", "params"}:
@@ -253,6 +257,14 @@ def _example(schema: schema_file.Schema | None, signature: messages.Signature) -
     if schema is None or schema.example is None:
         return {}
     return signatures.example_of(schema, signature.inputs, signature.columns)
+
+
+def _processes(instance: Any, where: str) -> int:
+    """In how many processes the object wants to run; 0: in the server's own."""
+    value = getattr(instance, "processes", 0)
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= _MAX_PROCESSES:
+        raise errors.ModelError(f"{where}: processes must be a whole number of 0 to {_MAX_PROCESSES}, got {value!r}.")
+    return value
 
 
 def _concurrent(instance: Any, where: str, *, is_async: bool) -> int:

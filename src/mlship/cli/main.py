@@ -195,6 +195,10 @@ def status(output: Output = "text") -> None:
     running.status(_home(), output=output)
 
 
+# A number that nobody can mean: the model's own code says how many.
+_BY_MODEL = -1
+
+
 @app.command()
 def serve(
     path: Annotated[pathlib.Path, typer.Argument(help="A model file or folder.")],
@@ -210,6 +214,9 @@ def serve(
     ] = False,
     max_body_bytes: Annotated[int, typer.Option("--max-body-bytes", help="Largest request, REST and gRPC.")] = 0,
     workers: Annotated[int, typer.Option("--workers", help="Threads that run the model.")] = 0,
+    worker_processes: Annotated[
+        int, typer.Option("--worker-processes", help="Processes that run the model instead; 0: none.")
+    ] = _BY_MODEL,
     max_batch_size: Annotated[
         int, typer.Option("--max-batch-size", help="Rows up to which requests that wait are joined; 1: never.")
     ] = 0,
@@ -224,7 +231,7 @@ def serve(
         running.Serving(
             path=path, name=name, format=format, options=tuple(option or ()), host=host, port=port,
             grpc_port=grpc_port, repository=repository, max_body_bytes=max_body_bytes, workers=workers,
-            accelerate=accelerate, proofs=home.user_proofs(os.environ),
+            worker_processes=worker_processes, accelerate=accelerate, proofs=home.user_proofs(os.environ),
             max_batch_size=max_batch_size, batch_latency_ms=batch_latency_ms,
         )
     )  # fmt: skip

@@ -48,7 +48,8 @@ def status(where: home.Home, *, output: str) -> None:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Serving:
-    """The command line of ``serve``; 0 stands for the model server's own default."""
+    """The command line of ``serve``; 0 stands for the model server's own default, and so does a number below 0 for
+    ``worker_processes``."""
 
     path: pathlib.Path
     name: str
@@ -62,6 +63,7 @@ class Serving:
     workers: int
     accelerate: str = ""
     proofs: pathlib.Path | None = None
+    worker_processes: int = -1
     max_batch_size: int = 0
     batch_latency_ms: float = 0.0
 
@@ -92,6 +94,8 @@ def serve(asked: Serving) -> None:
             max_batch_size=asked.max_batch_size or chosen.max_batch_size,
             batch_latency_ms=asked.batch_latency_ms,
         )
+        if asked.worker_processes >= 0:
+            chosen = dataclasses.replace(chosen, worker_processes=asked.worker_processes)
         if asked.accelerate:
             chosen = dataclasses.replace(chosen, accelerate=settings.mode(asked.accelerate))
         chosen.check()

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 from mlship import errors
-from mlship.server import acceleration, example, logs, worker
+from mlship.server import acceleration, example, logs, process_runner, worker
 from mlship.server import model as contract
 from mlship.server.accelerate import verdict
 from mlship.server.artifact import find, versions
@@ -32,7 +32,8 @@ class Source:
 
     ``accelerate``: whether it may be compiled, and how close the compiled form must be; ``proofs``: the folder in which
     proofs of that are kept, None when they are not. ``threads``: those its library may use for one call; 0 leaves that
-    to the library.
+    to the library. ``processes``: in how many processes of its own it runs; 0: on this server's threads; None: as its
+    own code says.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Source:
     accelerate: verdict.Mode = verdict.Mode.OFF
     proofs: pathlib.Path | None = None
     threads: int = 0
+    processes: int | None = None
 
     @property
     def label(self) -> str:
@@ -115,6 +117,11 @@ def load(source: Source, *, open_model: Load, run_coroutine: RunCoroutine) -> Lo
         row = _example(source, model)
         if row is not None:
             _warm_up(source, model, row, run_coroutine)
+        if process_runner.wanted(model, source.processes):
+            # One way to be quick: what runs in processes is not compiled as well.
+            why = "it runs in processes of its own"
+            state = acceleration.Acceleration(verdict.Report(source.accelerate, reason=why))
+            return Loaded(model=process_runner.spread(model, source), example=row, acceleration=state)
         served, state = acceleration.begun(model, path=source.path, mode=source.accelerate, kept=source.proofs, row=row)
     except BaseException:
         model.close()

@@ -91,3 +91,11 @@ def configure(*, form: str, level: str, stream: TextIO | None = None) -> None:
     root.setLevel(logging.WARNING)
     logging.getLogger("mlship").setLevel(level.upper())
     logging.captureWarnings(True)
+
+
+def chosen() -> tuple[str, str]:
+    """The form and level that ``configure`` was given, for a process that is to log alike; json and info before."""
+    formatters = [handler.formatter for handler in logging.getLogger().handlers]
+    form = next((name for name, kind in FORMATS.items() if any(type(one) is kind for one in formatters)), "json")
+    level = logging.getLogger("mlship").level
+    return form, logging.getLevelName(level or logging.INFO).lower()

@@ -260,7 +260,13 @@ def _discover(chosen: settings.Settings) -> list[loading.Source]:
     if chosen.model_repository is not None:
         found = folder.scan(chosen.model_repository, model_format=chosen.model_format, options=chosen.model_options)
         return [
-            dataclasses.replace(source, accelerate=chosen.accelerate, proofs=chosen.proof_cache, threads=threads)
+            dataclasses.replace(
+                source,
+                accelerate=chosen.accelerate,
+                proofs=chosen.proof_cache,
+                threads=threads,
+                processes=chosen.worker_processes,
+            )
             for source in found
         ]
     source = chosen.source

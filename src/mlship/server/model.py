@@ -10,6 +10,9 @@ Attributes that a model may have besides ``Model``'s, each read once after loadi
                               (never the one that serves); its result and its errors are those of ``infer``
     quick: bool = False       ``infer`` is computation in memory and nothing else: no files, no network, no waiting, so
                               that a small call may be run where it arrived
+    processes: int = 0        so many processes of its own run the model, each with a copy of it that it loads itself
+    runner(loop)              what runs its calls (``worker.Runner``) instead of this server's threads
+    endable: bool = False     ``close`` ends calls that are still under way, too
     joins: bool = True        requests may be joined when the signature is ``batched``; False: one request a call
     fitted: object = None     the library's own object, for ``accelerate`` to compile; its methods are what ``infer``
                               calls and nothing else changes what they answer

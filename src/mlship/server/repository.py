@@ -339,7 +339,7 @@ class Repository:
         entry.state, entry.reason = states.State.UNAVAILABLE, "unloaded"
 
     async def _retire(self, served: Served, why: str) -> None:
-        if not await self._empty(served, why):
+        if not await self._empty(served, why) and not getattr(served.model, "endable", False):
             return  # Its code still runs: closing it under its feet could crash the process.
         try:
             await self._engine.loader.call(served.model.close)

@@ -14,6 +14,7 @@ from mlship.server.accelerate import verdict
 
 _MEBIBYTE = 1024 * 1024
 _MOST_WORKERS = 8
+MAX_PROCESSES = 256
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -42,6 +43,7 @@ class Settings:
     request_timeout: float = 60.0
     cpus: int = dataclasses.field(default_factory=cores.available)
     workers: int | None = None
+    worker_processes: int | None = None
     queue_size: int = 1000
     max_batch_size: int = 128
     batch_latency_ms: float = 0.0
@@ -74,6 +76,7 @@ class Settings:
             options=self.model_options,
             accelerate=self.accelerate,
             proofs=self.proof_cache,
+            processes=self.worker_processes,
         )
 
 
@@ -128,6 +131,11 @@ def _parser() -> argparse.ArgumentParser:
         "--cpus", type=_whole(1, 1024), help="processors that libraries' thread pools are sized to (those there are)"
     )
     limits.add_argument("--workers", type=_whole(1, 1024), help="threads that run models (--cpus, 2 to 8)")
+    limits.add_argument(
+        "--worker-processes",
+        type=_whole(0, MAX_PROCESSES),
+        help="processes that run each model instead of threads, 0: none (as the model's own code says, else none)",
+    )
     limits.add_argument("--queue-size", type=_whole(0, 10**6), help="requests that may wait for a worker (1000)")
     limits.add_argument(
         "--max-batch-size", type=_whole(0, 10**6), help="rows up to which waiting requests are joined; 1: never (128)"

@@ -102,7 +102,7 @@ def _settle(loop: asyncio.AbstractEventLoop, future: asyncio.Future[Any], functi
         value = function()
     except BaseException as caught:  # noqa: BLE001 - it travels to whoever waits
         error = caught
-    _tell(loop, _resolve, future, value, error)
+    tell(loop, _resolve, future, value, error)
 
 
 def _resolve(future: asyncio.Future[Any], value: Any, error: BaseException | None) -> None:
@@ -117,7 +117,8 @@ def _resolve(future: asyncio.Future[Any], value: Any, error: BaseException | Non
         future.set_exception(error)
 
 
-def _tell(loop: asyncio.AbstractEventLoop, callback: Callable[..., None], *arguments: Any) -> None:
+def tell(loop: asyncio.AbstractEventLoop, callback: Callable[..., None], *arguments: Any) -> None:
+    """Have ``loop`` call ``callback``, from any thread; nothing happens when the loop has ended."""
     try:
         loop.call_soon_threadsafe(callback, *arguments)
     except RuntimeError:
@@ -139,7 +140,7 @@ class ThreadRunner:
         self.workers.submit(functools.partial(self._run, together, done))
 
     def _run(self, together: Sequence[Call], done: Done) -> None:
-        _tell(self.loop, done, joining.run(self.model, together))
+        tell(self.loop, done, joining.run(self.model, together))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -167,7 +168,7 @@ class QuickRunner:
         # The thread's own computing time: the wait for the interpreter is what running inline would save.
         begun = time.thread_time()
         results = joining.run(self.model, together)
-        _tell(self.loop, self._back, results, done, (rows, time.thread_time() - begun))
+        tell(self.loop, self._back, results, done, (rows, time.thread_time() - begun))
 
     def _back(self, results: Sequence[Result], done: Done, took: tuple[int, float]) -> None:
         self.pace.aside(*took)
@@ -188,7 +189,7 @@ class LoopRunner:
         self.private.submit(self._run(call, done))
 
     async def _run(self, call: Call, done: Done) -> None:
-        _tell(self.loop, done, [Result() if call.abandoned else await self._infer(call)])
+        tell(self.loop, done, [Result() if call.abandoned else await self._infer(call)])
 
     async def _infer(self, call: Call) -> Result:
         begun = time.perf_counter_ns()
@@ -255,6 +256,8 @@ def is_coroutine(model: contract.Model) -> bool:
 
 def runner(model: contract.Model, *, workers: Workers, private: PrivateLoop, loop: asyncio.AbstractEventLoop) -> Runner:
     """The runner that fits ``model``, decided once when it is loaded."""
+    if (own := getattr(model, "runner", None)) is not None:
+        return cast("Runner", own(loop))
     if is_coroutine(model):
         slots = getattr(model, "concurrent", ASYNC_SLOTS)
         return LoopRunner(model=model, private=private, loop=loop, slots=max(1, slots))

@@ -103,8 +103,11 @@ class Model:
     assert model.signature.batched
     assert model.concurrent == 3
     assert not model.joins, "only its author knows whether its rows may meet others"
+    assert model.processes == 0
     path.write_text(source.replace("concurrent = 3", "joins = True"))
     assert serve(path).joins
+    path.write_text(source.replace("concurrent = 3", "processes = 3"))
+    assert serve(path).processes == 3
     path.write_text(source)
     (tmp_path / "model.schema.yaml").write_text(
         "inputs: [{name: x, datatype: FP64, shape: [-1, 2]}]\n"
@@ -290,6 +293,8 @@ def test_import_failures_name_the_line(write: Any, serve: Serve, body: str, said
         ("def predict(self): ...", "predict takes no data"),
         ("def predict(self, x, y): ...", "predict needs the arguments y, which nothing gives"),
         ("concurrent = 0\n    def predict(self, x): ...", "concurrent must be a positive integer, got 0"),
+        ("processes = -1\n    def predict(self, x): ...", "processes must be a whole number of 0 to 256, got -1"),
+        ("processes = True\n    def predict(self, x): ...", "processes must be a whole number of 0 to 256, got True"),
         ("signature = {'inputs': 3}\n    def predict(self, x): ...", "Model.signature: line 1: inputs must be a list"),
     ],
 )

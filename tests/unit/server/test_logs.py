@@ -68,3 +68,15 @@ def test_the_level_is_ours_and_libraries_start_at_warning(root: None) -> None:
 def test_long_foreign_text_is_capped() -> None:
     assert len(logs.one_line("x " * 10_000)) == 2000
     assert logs.one_line("a\n\n b", limit=10) == "a b"
+
+
+def test_what_was_configured_can_be_handed_on(root: None) -> None:
+    for form, level in (("text", "debug"), ("json", "warning")):
+        written(form, level=level)
+        assert logs.chosen() == (form, level)
+
+
+def test_before_anything_is_configured_the_defaults_are_handed_on(root: None) -> None:
+    logging.getLogger().handlers[:] = []
+    logging.getLogger("mlship").setLevel(logging.NOTSET)
+    assert logs.chosen() == ("json", "info")

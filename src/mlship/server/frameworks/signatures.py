@@ -193,6 +193,7 @@ class Labelled:
         self._signature = dataclasses.replace(said, outputs=(*said.outputs, spec))
         self.fitted = getattr(inner, "fitted", None)
         self.concurrent = getattr(inner, "concurrent", 1)
+        self.processes = getattr(inner, "processes", 0)
         self.joins = getattr(inner, "joins", True)
         self.quick = getattr(inner, "quick", False)
         self.parameters = getattr(inner, "parameters", {})
