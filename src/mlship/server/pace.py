@@ -3,8 +3,8 @@
 Handing a call to a worker's thread and its result back costs two wake-ups and, since Python runs one thread at a time,
 the wait for the interpreter: more than a small model's whole answer. ``worker.QuickRunner`` asks here before each
 execution of a model that says it only computes (``quick``). What was not measured yet runs on a worker; what held up
-the event loop although it computed little was waiting for something: it goes to a worker, for twice as many executions
-each time that happens.
+the event loop because it slept, waiting for something, goes to a worker, for twice as many executions each time that
+happens. A processor that was given to somebody else meanwhile is not held against a model.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import dataclasses
 
 # What the event loop may be held up by one execution: less than the scheduler of a busy machine takes anyway.
 BUDGET = 0.001
-# Longer than a busy machine interrupts a thread that wants to go on.
+# What the event loop may be held up by a model that sleeps.
 STALL = 0.03
 _WEIGHT = 0.2
 _FIRST_BAR, _LAST_BAR = 16, 4096
@@ -40,10 +40,10 @@ class Pace:
         if self.barred:
             self.barred -= 1
 
-    def inline(self, rows: int, seconds: float, *, waited: float) -> None:
-        """An execution on the event loop took ``seconds`` of computing, and ``waited`` so many besides."""
+    def inline(self, rows: int, seconds: float, *, slept: float) -> None:
+        """An execution on the event loop took ``seconds`` of computing, and gave the processor away for ``slept``."""
         self._mean(rows, seconds)
-        if waited > STALL:
+        if slept > STALL:
             self.barred, self.bar, self.well = self.bar, min(2 * self.bar, _LAST_BAR), 0
             return
         self.well += 1

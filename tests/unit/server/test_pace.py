@@ -24,7 +24,7 @@ def test_an_execution_that_grows_long_goes_to_a_worker() -> None:
     made = pace.Pace()
     made.aside(1, 0.0001)
     for _ in range(5):
-        made.inline(1, 0.003, waited=0.0)
+        made.inline(1, 0.003, slept=0.0)
     assert not made.short(1)
 
 
@@ -34,7 +34,7 @@ def test_one_that_waits_is_barred_for_twice_as_long_each_time() -> None:
     lengths = []
     for _ in range(3):
         assert made.short(1)
-        made.inline(1, 0.0001, waited=1.0)
+        made.inline(1, 0.0001, slept=1.0)
         length = 0
         while not made.short(1):
             made.aside(1, 0.0001)
@@ -42,6 +42,6 @@ def test_one_that_waits_is_barred_for_twice_as_long_each_time() -> None:
         lengths.append(length)
     assert lengths == [16, 32, 64]
     for _ in range(1000):
-        made.inline(1, 0.0001, waited=0.0)
-    made.inline(1, 0.0001, waited=1.0)
+        made.inline(1, 0.0001, slept=0.0)
+    made.inline(1, 0.0001, slept=1.0)
     assert made.barred == 16, "forgiven"

@@ -109,6 +109,17 @@ async def test_a_quick_model_that_is_slow_stays_on_the_workers(
     assert all(name.startswith(worker.THREAD_PREFIX) for name in model.threads)
 
 
+async def test_a_quick_model_that_sleeps_goes_to_the_workers(
+    workers: worker.Workers, private: worker.PrivateLoop
+) -> None:
+    model = Model(lambda: time.sleep(2 * pace.STALL), quick=True)
+    runner = runner_of(model, workers, private)
+    for _ in range(3):
+        await result_of(runner)
+    here = threading.current_thread().name
+    assert [name == here for name in model.threads] == [False, True, False]
+
+
 async def test_what_a_quick_model_raises_on_the_loop_is_its_result(
     workers: worker.Workers, private: worker.PrivateLoop
 ) -> None:
