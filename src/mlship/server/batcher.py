@@ -135,6 +135,11 @@ class Batcher:
         self._line.remove(item)
         self._note_idle()
 
+    @property
+    def full(self) -> bool:
+        """Whether nobody would be let in now."""
+        return not batching.admits(self._view(), self._limits)
+
     def expect(self) -> Callable[[], None]:
         """Keep a place for a request whose body is still to be read, so that none is read only to be refused.
 

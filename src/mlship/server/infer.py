@@ -144,6 +144,13 @@ class Inference:
         passage.enter(_earlier(deadline, request) if request.parameters else deadline)
         return passage
 
+    def crowded(self, model: str, version: str = "") -> bool:
+        """Whether a request for the model would be refused at once, for want of it or of a place in its queue."""
+        try:
+            return self.models.get(model, version).batcher.full
+        except errors.MlshipError:
+            return True
+
     def expect(self, model: str, version: str) -> Callable[[], None]:
         """Keep a place in the model's queue for a request that is still to be read; see ``Batcher.expect``."""
         served = self.models.get(model, version)

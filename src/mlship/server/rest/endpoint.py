@@ -76,7 +76,13 @@ class Endpoint:
         """Answer an inference request. Raises MlshipError, in the order in which a request can fail."""
         job = prepare(request)
         deadline = self._found(job, request)
-        body = await exchange.receive_body(request, limit=self.max_body_bytes, deadline=deadline)
+        # Large ones have their place in the queue before they are received; what is refused is not even read.
+        has_come = self.inference.expect(job.model, job.version) if exchange.declared(request) > LARGE else None
+        try:
+            body = await exchange.receive_body(request, limit=self.max_body_bytes, deadline=deadline)
+        finally:
+            if has_come is not None:
+                has_come()
         return await self._through(job, body, deadline)
 
     async def _through(self, job: Job, body: exchange.Body, deadline: float) -> exchange.Response:

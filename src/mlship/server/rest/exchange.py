@@ -151,10 +151,15 @@ def held_body(request: Request, *, limit: int) -> bytes:
     return body
 
 
+def declared(request: Request) -> int:
+    """The length that the request says its body has; 0 when it does not."""
+    text = request.header(b"content-length")
+    return int(text) if text.isdecimal() else 0
+
+
 async def _arrived(request: Request, *, limit: int, deadline: float) -> bytes:
-    declared = request.header(b"content-length")
-    if declared.isdecimal() and int(declared) > limit:
-        raise too_large(int(declared), limit)
+    if (size := declared(request)) > limit:
+        raise too_large(size, limit)
     if request.receive is None:
         return b""
     try:

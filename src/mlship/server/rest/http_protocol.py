@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Coroutine
-from typing import Any
+from collections.abc import Coroutine, Mapping
+from typing import Any, NamedTuple
 
 from uvicorn.protocols.http import httptools_impl
 
@@ -24,6 +24,7 @@ from mlship.server.rest import exchange, rest_api, routing
 _MAX_HELD = 4 * 1024 * 1024
 _HOLD_SECONDS = 0.005
 # A path that uvicorn would not read otherwise than it is written: no query, no fragment, no authority.
+_END_OF_HEAD = b"\r\n\r\n"
 _PLAIN = re.compile(rb"/(?!/)[!$-.0-9:;=@A-Z_a-z~%/]{1,512}")
 
 
@@ -96,6 +97,20 @@ class _Nobody:
 _NOBODY = _Nobody()
 
 
+class _Same(NamedTuple):
+    """A request that came in one piece, but for its body: a client that stays sends the same again and again.
+
+    What comes next and begins with the same ``head``, and has the ``size`` that this one says, is not parsed anew.
+    """
+
+    head: bytes
+    size: int
+    route: routing.Route
+    names: Mapping[str, str]
+    headers: Mapping[bytes, bytes]
+    path: str
+
+
 class Protocol(httptools_impl.HttpToolsProtocol):
     """One connection. The application may be ``rest_api.App``, whose inferences take the short cut, or any other."""
 
@@ -111,10 +126,15 @@ class Protocol(httptools_impl.HttpToolsProtocol):
         self._keep_alive = True
         self._idle_since: float | None = None
         self._late: asyncio.TimerHandle | None = None
+        # Whether the parser is between two messages; what is being fed to it, if that began so; how the last one went.
+        self._between = True
+        self._piece = b""
+        self._same: _Same | None = None
 
     # What the parser finds
 
     def on_message_begin(self) -> None:
+        self._between = False
         self.url = b""
         self.headers = []
         self.expect_100_continue = False
@@ -137,9 +157,14 @@ class Protocol(httptools_impl.HttpToolsProtocol):
             found = app.inference(self.url) if _PLAIN.fullmatch(self.url) else None
             if found is None:
                 return None
+        if self._is_large() and app.crowded(found):
+            return None  # It is refused while it comes; what still comes of it is passed over.
         self._chunks, self._size = [], 0
         self._keep_alive = parser.should_keep_alive() and parser.get_http_version() != "1.0"
         return found
+
+    def _is_large(self) -> bool:
+        return any(len(value) > 5 and name == b"content-length" for name, value in self._head)
 
     def on_body(self, body: bytes) -> None:
         if self._held is None:
@@ -151,6 +176,7 @@ class Protocol(httptools_impl.HttpToolsProtocol):
             self._give_up_holding()
 
     def on_message_complete(self) -> None:
+        self._between = True
         if self._held is None:
             super().on_message_complete()
             return
@@ -161,8 +187,20 @@ class Protocol(httptools_impl.HttpToolsProtocol):
             return
         (route, names), self._held = self._held, None
         body = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
-        request = exchange.Request("POST", headers, names, None, body, self.url.decode("ascii"), self._hangup)
+        path = self.url.decode("ascii")
+        self._same = self._remembered(body, _Same(b"", 0, route, names, headers, path)) if self._keep_alive else None
+        request = exchange.Request("POST", headers, names, None, body, path, self._hangup)
         self._start(_Lean(self, self.lean_app, request, route, keep_alive=self._keep_alive))  # type: ignore[arg-type]
+
+    def _remembered(self, body: bytes, same: _Same) -> _Same | None:
+        """``same`` with its head, if the request and nothing else was the piece that is being fed."""
+        size, piece = len(body), self._piece
+        if not size or not piece.endswith(body) or b"x-request-id" in same.headers:
+            return None
+        head = piece[:-size]
+        if head.find(_END_OF_HEAD) != len(head) - len(_END_OF_HEAD) or b"transfer-encoding" in same.headers:
+            return None
+        return same._replace(head=head, size=len(piece))
 
     def _start(self, cycle: _Lean) -> None:
         """Begin with ``cycle``, or line it up behind the request before it: as uvicorn does with its own."""
@@ -237,6 +275,7 @@ class Protocol(httptools_impl.HttpToolsProtocol):
     # The way to ASGI
 
     def _begin_asgi(self) -> None:
+        self._same = None
         url, expect = self.url, self.expect_100_continue
         super().on_message_begin()
         self.url, self.expect_100_continue = url, expect
@@ -257,7 +296,16 @@ class Protocol(httptools_impl.HttpToolsProtocol):
     # What the transport and the server say
 
     def data_received(self, data: bytes) -> None:
+        same = self._same
+        if same is not None and len(data) == same.size and self._between and data.startswith(same.head):
+            self._idle_since = None
+            body = data[len(same.head) :]
+            request = exchange.Request("POST", same.headers, same.names, None, body, same.path, self._hangup)
+            self._start(_Lean(self, self.lean_app, request, same.route, keep_alive=True))  # type: ignore[arg-type]
+            return
+        self._piece = data if self._between else b""
         super().data_received(data)
+        self._piece = b""
         if self._late is not None:
             self._late.cancel()
             self._late = None

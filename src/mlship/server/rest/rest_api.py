@@ -44,6 +44,7 @@ class App:
         self, inference: infer.Inference, *, max_body_bytes: int, codecs: worker.Workers | None = None
     ) -> None:
         self._metrics = inference.metrics
+        self._inference = inference
         point = endpoint.Endpoint(inference=inference, max_body_bytes=max_body_bytes, codecs=codecs)
         self._models = inference.models
         # Paths that were asked for lately; what callers write is bounded.
@@ -101,6 +102,11 @@ class App:
                 self.known.clear()
             self.known[raw_path] = found
         return found
+
+    def crowded(self, found: Found) -> bool:
+        """Whether a request at this route would be refused at once: then its body need not be waited for."""
+        names = found[1]
+        return "model" in names and self._inference.crowded(names["model"], names.get("version", ""))
 
     async def infer(self, request: exchange.Request, route: routing.Route, reply: Reply) -> None:
         """Answer and count a request for an inference; a client that has gone before gets no ``reply``."""

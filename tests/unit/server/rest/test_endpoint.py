@@ -221,6 +221,22 @@ async def test_a_large_body_for_a_full_queue_is_refused_before_it_is_read(loaded
     assert (kept.fail.count, kept.success.count) == (1, 2)
 
 
+async def test_a_large_body_that_is_declared_for_a_full_queue_is_not_even_received(loaded: endpoint.Endpoint) -> None:
+    async def receive() -> dict[str, Any]:
+        pytest.fail("received")
+
+    places = [loaded.inference.expect("m", "") for _ in range(2)]
+    declared = {b"content-length": str(endpoint.LARGE + 1).encode()}
+    made = exchange.Request(method="POST", headers=declared, names={}, receive=receive)
+    with pytest.raises(errors.Overloaded, match="the queue is full"):
+        await loaded.answer(made, prepare=job(lambda _: pytest.fail("read"), lambda *_: pytest.fail("")))
+    assert loaded.inference.crowded("m")
+    for has_come in places:
+        has_come()
+    assert not loaded.inference.crowded("m")
+    assert loaded.inference.crowded("nobody")
+
+
 async def test_who_leaves_a_large_body_behind_is_told_nothing(loaded: endpoint.Endpoint) -> None:
     made = held(b"x" * (endpoint.LARGE + 1))
     loaded.begin(job(plain, lambda *_: pytest.fail("")), made, lambda _: pytest.fail("told"))()

@@ -218,6 +218,24 @@ CASES = {
     "a wrong length": [post(length=False, headers=b"Content-Length: x\r\n")],
     "length and chunks": [post(headers=b"Transfer-Encoding: chunked\r\n")],
     "kept alive": [post(close=False), post(row(3), close=False), post(row(4))],
+    "the same again": [post(close=False), post(close=False), post(row(3), close=False), post(b"{" * len(ROW))],
+    "the same, then shorter, longer, others": [
+        post(close=False),
+        post(ROW[:-1], close=False),
+        post(ROW + b" ", close=False),
+        post(close=False),
+        b"GET /v2 HTTP/1.1\r\nHost: x\r\n\r\n",
+        post(close=False),
+        post(path=b"/v2/models/none/infer"),
+    ],
+    "the same in two parts": [post(close=False), post(close=False)[:30], post(close=False)[30:], post()],
+    "the same, one and a half": [post(close=False), post(close=False) + post()[:50], post()[50:]],
+    "the same, cut before its last byte": [post(close=False), post(close=False)[:-1], post(close=False)[-1:], post()],
+    "the same, chunked": [
+        chunked(ROW).replace(b"Connection: close\r\n", b""),
+        chunked(ROW).replace(b"Connection: close\r\n", b""),
+        post(),
+    ],
     "pipelined": [post(close=False) + post(row(3), close=False) + post(row(4))],
     "pipelined, mixed": [
         post(close=False)
@@ -341,6 +359,27 @@ async def test_any_bytes_split_anywhere(sides: tuple[Side, Side], seed: int) -> 
         assert not received or received.startswith(b"HTTP/1.1 "), received
     assert (await sides[0].says(post())).startswith(b"HTTP/1.1 200")
     await sides[0].until(lambda: not any(v for k, v in sides[0].counted().items() if "in_flight" in k))
+
+
+async def test_a_large_request_for_a_full_queue_is_answered_before_its_body_has_come(sides: tuple[Side, Side]) -> None:
+    side, _ = sides
+    inside = [await asyncio.open_unix_connection(str(side.path)) for _ in range(51)]
+    for _, writer in inside:
+        writer.write(post(row(-1)))
+    ((_, queue),) = side.models.queues()
+    await side.until(lambda: queue.full)
+    reader, writer = await asyncio.open_unix_connection(str(side.path))
+    writer.write(post(b"", length=False, headers=b"Content-Length: 290000\r\n", close=False))
+    async with asyncio.timeout(SECONDS):
+        assert (await reader.readline()).startswith(b"HTTP/1.1 503 ")
+    side.model.release.set()
+    await side.until(lambda: not queue.full)
+    writer.write(b" " * 290000 + post())
+    async with asyncio.timeout(SECONDS):
+        rest = await reader.read()
+    assert rest.count(b"HTTP/1.1 200 ") == 1, "what came of the refused body was passed over"
+    for _, each in [*inside, (reader, writer)]:
+        each.close()
 
 
 class Transport(asyncio.Transport):
