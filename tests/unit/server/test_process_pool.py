@@ -50,7 +50,7 @@ def make(tmp_path: pathlib.Path) -> Iterator[Make]:
 
     def begin(count: int = 1, **extras: float) -> process_pool.Pool:
         source = loading.Source(name="m", version="1", path=tmp_path)
-        plan = process_proxy.Plan.of("m", process_runner.hello(source), count)
+        plan = process_proxy.Plan.of("m", process_runner.hello(source), count, cpus=2)
         made.append(process_pool.Pool(dataclasses.replace(plan, **extras)))
         return made[-1]
 

@@ -33,7 +33,7 @@ MODEL = """
 def plan(tmp_path: pathlib.Path) -> process_proxy.Plan:
     (tmp_path / "model.py").write_text(textwrap.dedent(MODEL))
     source = loading.Source(name="m", version="1", path=tmp_path)
-    return process_proxy.Plan.of("m", process_runner.hello(source), 1)
+    return process_proxy.Plan.of("m", process_runner.hello(source), 1, cpus=2)
 
 
 @pytest.fixture
@@ -84,6 +84,5 @@ def test_a_machine_that_cannot_start_processes_says_so(
         process_proxy.Process(plan)
 
 
-def test_processors_are_shared_evenly(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(process_proxy.os, "cpu_count", lambda: 8)
-    assert [process_proxy.Plan.of("m", {}, count).threads for count in (1, 3, 8, 20)] == [8, 2, 1, 1]
+def test_processors_are_shared_evenly() -> None:
+    assert [process_proxy.Plan.of("m", {}, count, cpus=8).threads for count in (1, 3, 8, 20)] == [8, 2, 1, 1]

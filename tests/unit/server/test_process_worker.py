@@ -89,7 +89,7 @@ def test_a_process_in_an_endless_call_ends_with_its_server(tmp_path: pathlib.Pat
 def test_signals_for_the_server_are_not_for_its_processes(tmp_path: pathlib.Path) -> None:
     (tmp_path / "model.py").write_text(textwrap.dedent(MODEL))
     source = loading.Source(name="m", version="1", path=tmp_path)
-    process = process_proxy.Process(process_proxy.Plan.of("m", process_runner.hello(source), 1))
+    process = process_proxy.Process(process_proxy.Plan.of("m", process_runner.hello(source), 1, cpus=2))
     process.begin()
     for number in (signal.SIGINT, signal.SIGTERM):
         os.kill(process.pid, number)
