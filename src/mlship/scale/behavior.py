@@ -13,6 +13,9 @@ import math
 from mlship.scale import memory as memories
 from mlship.scale import policy as policies
 
+_Marks = tuple[memories.Mark, ...]
+_Changes = tuple[memories.Change, ...]
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Bounds:
@@ -24,7 +27,7 @@ class Bounds:
     high_words: str
 
 
-def remembered(policy: policies.Policy, marks: tuple[memories.Mark, ...], wish: int, now: float) -> _Marks:
+def remembered(policy: policies.Policy, marks: _Marks, wish: int, now: float) -> _Marks:
     """The marks with what is asked for now, without what the windows no longer need."""
     horizon = max(policy.behavior.up.window, policy.down_window)
     if horizon <= 0:
@@ -99,6 +102,3 @@ def changed(policy: policies.Policy, changes: _Changes, by: int, now: float) -> 
         kept[:2] = [memories.Change(second.at, first.by + second.by)]
     return tuple(kept)
 
-
-_Marks = tuple[memories.Mark, ...]
-_Changes = tuple[memories.Change, ...]

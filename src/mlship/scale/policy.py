@@ -211,7 +211,8 @@ class Policy:
             raise ValueError(f"idle_replicas {self.idle_replicas} is not below min_replicas {self.min_replicas}")
         if self.initial < 0 or self.activation < 1:
             raise ValueError(f"initial >= 0 and activation >= 1 are needed, got {self.initial} and {self.activation}")
-        if self.up_rate <= 1 or self.down_rate <= 1 or self.panic_threshold <= 1 or not 0 < self.panic_share <= 1:
+        factors = (self.up_rate, self.down_rate, self.panic_threshold)
+        if not all(1 < factor < float("inf") for factor in factors) or not 0 < self.panic_share <= 1:
             raise ValueError("rates and the panic threshold are more than 1, and panic_share is in 0 to 1")
         if min(self.delay, self.cooldown, self.progress) < 0 or min(self.stable, self.interval) <= 0:
             raise ValueError("times are not negative, and the stable window and the interval are more than 0")

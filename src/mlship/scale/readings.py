@@ -13,8 +13,9 @@ class Reading:
     """One metric over the whole service.
 
     ``stable`` is its value over the stable window, ``panic`` over the panic window, where it has one. ``coverage`` is
-    the known share of the stable window; a value asked for once, of a query, covers all. ``active`` is for sources
-    that say themselves whether they have work. ``failures`` counts how often in a row it could not be read.
+    the known share of the stable window; a value that was asked for once covers all, and a latency what was watched,
+    with or without requests. ``active`` is for sources that say themselves whether they have work. ``failures``
+    counts how often in a row it could not be read.
     """
 
     stable: float | None = None
