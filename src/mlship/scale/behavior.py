@@ -73,7 +73,9 @@ def _up(rules: policies.Rules, changes: _Changes, *, current: int, now: float) -
         began = max(1, current - _net(changes, now - rate.period))
         more = rate.value if rate.unit is policies.Unit.PODS else math.ceil(began * rate.value / 100)
         found.append(began + more)
-    return (max if rules.select is policies.Select.MAX else min)(found) if found else None
+    if not found:
+        return None
+    return max(found) if rules.select is policies.Select.MAX else min(found)
 
 
 def _down(rules: policies.Rules, changes: _Changes, *, current: int, now: float) -> int | None:
@@ -84,7 +86,9 @@ def _down(rules: policies.Rules, changes: _Changes, *, current: int, now: float)
         began = current - _net(changes, now - rate.period)
         kept = began - rate.value if rate.unit is policies.Unit.PODS else math.floor(began * (1 - rate.value / 100))
         found.append(max(0, kept))
-    return (min if rules.select is policies.Select.MAX else max)(found) if found else None
+    if not found:
+        return None
+    return min(found) if rules.select is policies.Select.MAX else max(found)
 
 
 def _net(changes: _Changes, after: float) -> int:
