@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import math
 from typing import Any
@@ -88,10 +89,13 @@ times = st.floats(0, 2000).map(lambda ago: NOW - ago)
 
 @st.composite
 def memories(draw: st.DrawFn) -> memory.Memory:
-    marks = sorted(draw(st.lists(st.builds(memory.Mark, times, st.integers(0, 40), st.integers(0, 40)), max_size=4)),
-                   key=lambda mark: mark.at)
-    changes = sorted(draw(st.lists(st.builds(memory.Change, times, st.integers(-9, 9)), max_size=4)),
-                     key=lambda change: change.at)
+    marks = sorted(
+        draw(st.lists(st.builds(memory.Mark, times, st.integers(0, 40), st.integers(0, 40)), max_size=4)),
+        key=lambda mark: mark.at,
+    )
+    changes = sorted(
+        draw(st.lists(st.builds(memory.Change, times, st.integers(-9, 9)), max_size=4)), key=lambda change: change.at
+    )
     return memory.Memory(
         draw(st.integers(0, 40)),
         since=draw(times),
@@ -137,9 +141,7 @@ def test_never_down_before_a_window_was_seen(
 
 
 @hypothesis.given(policies(), seens(), memories(), st.floats(0, 59.9))
-def test_a_panic_never_shrinks(
-    made: policy.Policy, seen: readings.Readings, past: memory.Memory, ago: float
-) -> None:
+def test_a_panic_never_shrinks(made: policy.Policy, seen: readings.Readings, past: memory.Memory, ago: float) -> None:
     past = dataclasses.replace(past, panic_at=NOW - ago)
     assert decide.decide(made, seen, past, NOW).replicas >= min(past.replicas, made.max_replicas)
 
@@ -157,9 +159,7 @@ def test_more_load_never_means_fewer(
     less, more = (
         decide.decide(
             made,
-            dataclasses.replace(
-                seen, metrics={**seen.metrics, metric.name: readings.Reading(stable=load, panic=load)}
-            ),
+            dataclasses.replace(seen, metrics={**seen.metrics, metric.name: readings.Reading(stable=load, panic=load)}),
             past,
             NOW,
         ).replicas
@@ -188,7 +188,7 @@ def test_a_constant_load_settles(made: policy.Policy, load: float, replicas: int
         assert min(max(needed, made.floor), made.max_replicas) <= settled
         assert settled <= min(max(math.ceil(load / 6.3), made.floor), made.max_replicas)
     # After the first look it goes one way only.
-    steps = [after - before for before, after in zip(history, history[1:], strict=False)]
+    steps = [after - before for before, after in itertools.pairwise(history)]
     assert not (any(step > 0 for step in steps) and any(step < 0 for step in steps)) or made.activation > 1
 
 

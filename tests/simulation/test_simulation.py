@@ -9,9 +9,9 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-from simulation import traffic, world
 
 from mlship.scale import policy
+from simulation import traffic, world
 
 LOAD = policy.Metric("concurrency", policy.Kind.CONCURRENCY, 4)
 WARM = policy.Policy(min_replicas=1, max_replicas=50, metrics=(LOAD,))
@@ -38,7 +38,7 @@ def test_a_steady_load_gets_what_it_needs_and_keeps_it() -> None:
     assert report.failed == 0
     assert share(report.late, report) < 0.001
     # 20 requests in work at 2.8 for each replica are 7.14 replicas.
-    assert 7.0 <= report.mean <= 9.5
+    assert 7.0 <= report.mean <= 9.0
     assert report.flaps == 0
 
 
@@ -47,8 +47,8 @@ def test_a_day_is_followed() -> None:
     report = life("diurnal", shaped(traffic.diurnal(200.0, day=day), seconds=day), day)
     assert report.failed == 0
     assert share(report.late, report) < 0.001
-    assert report.mean < 9.5
-    assert 14 <= report.most <= 20
+    assert report.mean < 8.5
+    assert 14 <= report.most <= 16
     assert report.flaps <= 2
 
 
@@ -56,8 +56,8 @@ def test_a_flash_crowd_waits_for_seconds_only() -> None:
     crowd = traffic.flash_crowd(5.0, peak=400.0, at=600)
     report = life("flash crowd", shaped(crowd, WARM))
     assert report.failed == 0
-    assert share(report.late, report) < 0.01
-    assert report.mean < 6.5
+    assert share(report.late, report) < 0.001
+    assert report.mean < 3.2
     assert report.replicas_at(HOUR - 1) == 1
 
 
@@ -65,23 +65,26 @@ def test_slow_starts_cost_a_flash_crowd_more_and_lose_nobody() -> None:
     crowd = traffic.flash_crowd(5.0, peak=400.0, at=600)
     report = life("flash crowd, slow starts", dataclasses.replace(shaped(crowd, WARM), start=10))
     assert report.failed == 0
-    assert share(report.late, report) < 0.05
+    assert share(report.late, report) < 0.025
+    assert report.mean < 4.5
 
 
 def test_sparse_requests_are_all_answered_and_little_runs_for_them() -> None:
     service = world.Service(ZERO, traffic.sparse(1 / 300, seconds=24 * HOUR, seed=7))
     report = life("sparse", service, 24 * HOUR)
     assert (report.failed, report.late) == (0, 0)
-    assert report.mean < 0.25
-    # At rest nothing is decided: a look every two seconds would have been 43,200.
-    assert report.decisions < 12_000
+    assert report.mean < 0.21
+    # At rest nothing is decided: a look every second would have been 86,400.
+    assert report.decisions < 22_000
 
 
 def test_a_job_again_and_again_does_not_make_it_flap() -> None:
     report = life("on and off", shaped(traffic.on_off(100.0, on=30, off=90)))
     assert report.failed == 0
-    assert share(report.late, report) < 0.03
-    assert report.flaps <= 5
+    assert share(report.late, report) < 0.025
+    assert report.mean < 11.5
+    # Once for each job, which finds it asleep: the pause is longer than the window.
+    assert report.flaps <= 30
     job = life("on and off, kept", shaped(traffic.on_off(100.0, on=30, off=90), dataclasses.replace(ZERO, delay=120.0)))
     assert job.flaps == 0
     assert job.late < report.late
@@ -103,7 +106,7 @@ def test_rates_are_followed_as_well_as_concurrency() -> None:
     made = dataclasses.replace(ZERO, metrics=(policy.Metric("rps", policy.Kind.RPS, 40),))
     report = life("by rate", shaped(traffic.steady(200.0), made))
     assert report.failed == 0
-    assert 7.0 <= report.mean <= 9.5
+    assert 7.0 <= report.mean <= 8.2
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""A service in virtual time: requests come, wait, are answered; replicas take a while to start; the real scaler decides.
+"""A service in virtual time: requests come, wait and are answered, replicas take a while to start, the scaler decides.
 
 A discrete-event simulation with a resolution of one second. While a service rests, time jumps to its next request, so
 a fleet of mostly idle services costs little. What is counted is what a change of the scaler's constants would trade:
@@ -173,6 +173,7 @@ class _World:
         if wanted > before:
             self.starting += [second + self.service.start] * (wanted - before)
             report.flaps += second - self.fell_at < 60
+            self.fell_at = -(10**9)
             report.wakes += not before
         else:
             kept = max(0, wanted - self.ready)

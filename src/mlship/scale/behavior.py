@@ -105,4 +105,3 @@ def changed(policy: policies.Policy, changes: _Changes, by: int, now: float) -> 
         first, second = kept[:2]
         kept[:2] = [memories.Change(second.at, first.by + second.by)]
     return tuple(kept)
-

@@ -54,9 +54,7 @@ def decide(policy: policies.Policy, seen: facts.Readings, memory: memories.Memor
     return Decision(final, after, _why(past.replicas, final, words), _wake_at(policy, final, seen, now))
 
 
-def _past(
-    policy: policies.Policy, seen: facts.Readings, memory: memories.Memory | None, now: float
-) -> memories.Memory:
+def _past(policy: policies.Policy, seen: facts.Readings, memory: memories.Memory | None, now: float) -> memories.Memory:
     """The memory, or one to begin with."""
     if memory is not None:
         return memories.resumed(memory, now) if memory.newest > now else memory

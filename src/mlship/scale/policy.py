@@ -200,13 +200,13 @@ class Policy:
     down_rate: float = 2.0
     delay: float = 0.0
     cooldown: float = 0.0
-    interval: float = 2.0
+    interval: float = 1.0
     behavior: Behavior = Behavior()
     fallback: Fallback | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.min_replicas <= self.max_replicas or self.max_replicas < 1:
-            raise ValueError(f"0 <= min <= max and max >= 1 are needed, got {self.min_replicas} and {self.max_replicas}")
+            raise ValueError(f"0 <= min <= max >= 1 is needed, got {self.min_replicas} and {self.max_replicas}")
         if self.idle_replicas is not None and not 0 <= self.idle_replicas < max(1, self.min_replicas):
             raise ValueError(f"idle_replicas {self.idle_replicas} is not below min_replicas {self.min_replicas}")
         if self.initial < 0 or self.activation < 1:

@@ -54,7 +54,8 @@ def make(
     if at_rest(policy, past.replicas):
         return _resting(past, asked, seen)
     held = _held(policy, past, asked, ready=seen.ready, now=now)
-    idle = asked.active is False and policy.rest < policy.floor and now - past.active_at >= policy.cooldown
+    unused = now - past.active_at >= max(policy.cooldown, policy.delay)
+    idle = asked.active is False and policy.rest < policy.floor and unused
     if not idle or held:
         return _in_use(policy, past, asked, held)
     if policy.rest == 0 and not seen.gated:

@@ -34,7 +34,7 @@ def run(made: policy.Policy, what: readings.Readings, past: memory.Memory | None
 
 def test_a_load_is_followed_and_said() -> None:
     grown = run(ONE, seen(30.0), known(2))
-    assert (grown.replicas, grown.wake_at) == (5, NOW + 2)
+    assert (grown.replicas, grown.wake_at) == (5, NOW + 1)
     assert grown.why == "5 replicas instead of 2: concurrency 30, to be 7 for each, asks for 5"
     same = run(ONE, seen(14.0), known(2))
     assert same.why == "2 replicas: concurrency 14, to be 7 for each, asks for 2"
@@ -113,7 +113,7 @@ def test_down_by_halves_and_to_zero() -> None:
 
 def test_at_zero_a_caller_wakes_and_the_sentence_says_so() -> None:
     woken = run(ZERO, seen(0.0, 0, waiting=1), known(0))
-    assert (woken.replicas, woken.wake_at) == (1, NOW + 2)
+    assert (woken.replicas, woken.wake_at) == (1, NOW + 1)
     assert woken.why == "1 replica instead of 0: 1 caller waits at the gate"
     burst = run(ZERO, seen(0.0, 0, panic=0.0, waiting=40), known(0))
     assert burst.replicas == 1
@@ -160,9 +160,7 @@ def test_a_window_holds_and_says_so() -> None:
     slow = dataclasses.replace(ONE, behavior=policy.KUBERNETES, down_rate=1000.0)
     past = run(slow, seen(42.0, 6), known(6, marks=())).memory
     held = run(slow, seen(1.0, 6), past, NOW + 100)
-    assert held.why == (
-        "6 replicas: concurrency 1, to be 7 for each, asks for 1; more were asked for a short time ago"
-    )
+    assert held.why == ("6 replicas: concurrency 1, to be 7 for each, asks for 1; more were asked for a short time ago")
     assert run(slow, seen(1.0, 6), held.memory, NOW + 310).replicas == 1
 
 

@@ -55,6 +55,9 @@ def test_nobody_for_the_cooldown_and_it_rests() -> None:
     assert make(past(2, active_at=NOW - 299), NOTHING, made=slow).replicas == 1
     found = make(past(2, active_at=NOW - 300), NOTHING, made=slow)
     assert found == wish.Wish(0, "nobody has used it for 360 s", sudden=True, rests=True)
+    delayed = dataclasses.replace(ZERO, delay=30)
+    assert make(past(2, active_at=NOW - 29), NOTHING, made=delayed).replicas == 1
+    assert make(past(2, active_at=NOW - 30), NOTHING, made=delayed).replicas == 0
 
 
 def test_idle_replicas_are_fewer_than_the_minimum() -> None:
