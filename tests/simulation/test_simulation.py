@@ -86,8 +86,9 @@ def test_a_job_again_and_again_does_not_make_it_flap() -> None:
     # Once for each job, which finds it asleep: the pause is longer than the window.
     assert report.flaps <= 30
     job = life("on and off, kept", shaped(traffic.on_off(100.0, on=30, off=90), dataclasses.replace(ZERO, delay=120.0)))
-    assert job.flaps == 0
-    assert job.late < report.late
+    assert job.late == 0
+    assert job.flaps <= 8
+    assert job.mean < 7.5
 
 
 @pytest.mark.parametrize("lost", ["restarts", "losses"])
