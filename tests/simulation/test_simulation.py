@@ -113,7 +113,7 @@ def test_rates_are_followed_as_well_as_concurrency() -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_ten_thousand_services() -> None:
-    seconds = HOUR // 2
+    seconds = HOUR // 4
     fleet = traffic.fleet(10_000, seconds=seconds, seed=7)
     report = world.together(world.run(world.Service(ZERO, one), seconds=seconds) for one in fleet)
     print(f"10,000 services: {report}")

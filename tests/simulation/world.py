@@ -157,6 +157,7 @@ class _World:
         found = {
             name: readings.of(measured.series(now, stable), panic=panic)
             for name, measured in (("concurrency", self.concurrency), ("rps", self.rate))
+            if any(metric.name == name for metric in made.metrics)
         }
         waiting = 0 if self.ready else sum(count for _, count in self.queue)
         seen = readings.Readings(self.replicas, self.ready, metrics=found, waiting=waiting)

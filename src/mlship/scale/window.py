@@ -104,23 +104,20 @@ class Window:
         start = end - seconds
         born = end if self._born is None else self._born
         died = end if self._died is None else min(self._died, end)
+        sums, counts, size = self._sums, self._counts, len(self._sums)
+        newest = start - size if self._newest is None else self._newest
         values: list[float | None] = []
         standing: float | None = None
         age = 0
         for second in range(start - self._hold, end):
-            fresh = self._at(second)
-            standing, age = (standing, age + 1) if fresh is None else (fresh, 0)
+            count = counts[second % size] if newest - size < second <= newest else 0
+            if count:
+                standing, age = sums[second % size] / count, 0
+            else:
+                age += 1
             if second >= start:
                 values.append(standing if age <= self._hold and second < died else None)
         return Series(tuple(values), born=max(0, born - start), died=max(0, died - start))
-
-    def _at(self, second: int) -> float | None:
-        """The mean of the samples of that second; None when it has none, or is not in the window."""
-        size = len(self._sums)
-        if self._newest is None or not self._newest - size < second <= self._newest:
-            return None
-        count = self._counts[second % size]
-        return self._sums[second % size] / count if count else None
 
     def average(self, now: float, seconds: int) -> float | None:
         """See ``Series.average``."""
