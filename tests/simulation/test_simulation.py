@@ -118,5 +118,7 @@ def test_ten_thousand_services() -> None:
     report = world.together(world.run(world.Service(ZERO, one), seconds=seconds) for one in fleet)
     print(f"10,000 services: {report}")
     assert report.failed == 0
-    assert share(report.late, report) < 0.01
-    assert report.mean < 5000
+    assert share(report.late, report) < 0.001
+    # A new service begins with one replica and keeps it for a window: 700 of these on average.
+    assert report.mean < 3300
+    assert report.flaps < 4300
