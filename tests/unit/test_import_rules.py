@@ -34,6 +34,8 @@ def test_the_tree_keeps_its_arrows(tree):
     ("module", "line", "contract"),
     [
         ("plan/routes.py", "import time", "pure modules decide"),
+        ("scale/decide.py", "import random", "pure modules decide"),
+        ("scale/window.py", "import mlship.plan.routes", "control plane: who may import whom"),
         ("control/loop.py", "import mlship.server.main", "the control plane starts programs"),
         ("server/repository.py", "import mlship.plan.routes", "the data plane takes flags"),
         ("gateway/render.py", "import mlship.backends.base", "control plane: who may import whom"),
