@@ -2,9 +2,9 @@
 
 ``enter`` lets a request in; what became of it is told once, to its ``done``: its result, that its deadline passed, or
 that the queue closed. Who goes before that (``leave``) is told nothing and hurts nobody: a request that nobody waits
-for is dropped before it runs. ``submit`` is the same for who can wait. A join that fails gives nobody an answer: its
-requests go back to the head of the line and run one by one. What to take, and when, is decided in ``batching``; where
-it runs, in ``worker``; how calls are joined, in ``joining``.
+for is dropped before it runs. A join that fails gives nobody an answer: its requests go back to the head of the line
+and run one by one. What to take, and when, is decided in ``batching``; where it runs, in ``worker``; how calls are
+joined, in ``joining``.
 
 Requests are not started as they come but when the event loop has read all that lay there: what came together runs
 together. One timer watches the earliest deadline of all who are inside, rather than one for each request: with the
@@ -153,17 +153,6 @@ class Batcher:
 
     def _expected_has_come(self) -> None:
         self._expected -= 1
-
-    async def submit(self, call: calls.Call, *, deadline: float, rows: int = 1) -> Answer:
-        """``enter``, and wait for the answer. Raises what ``enter`` does, and what became of the request otherwise."""
-        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        item = self.enter(call, deadline=deadline, rows=rows, done=functools.partial(_resolve, future))
-        try:
-            return await future
-        finally:
-            self.leave(item)
-            if future.done() and not future.cancelled():
-                future.exception()  # A caller who is cancelled just now has not looked; the loop would complain.
 
     def _admit(self, now: float, deadline: float) -> None:
         view = self._view()
@@ -338,15 +327,6 @@ class Batcher:
         for item in self._inside():
             self._fail(item, errors.NotReady(why))
         self._note_idle()
-
-
-def _resolve(future: asyncio.Future[Answer], outcome: Answer | errors.MlshipError) -> None:
-    if future.done():
-        return
-    if isinstance(outcome, errors.MlshipError):
-        future.set_exception(outcome)
-    else:
-        future.set_result(outcome)
 
 
 _WAITING = "while waiting for a free worker"

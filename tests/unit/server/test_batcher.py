@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import queues
 from mlship import errors
 from mlship.protocol import messages
 from mlship.server import batcher, batching, joining, worker
@@ -122,7 +123,7 @@ async def settled() -> None:
 
 async def test_each_caller_gets_its_own_answer() -> None:
     queue, runner = make(slots=2)
-    tasks = [asyncio.create_task(queue.submit(call(number), deadline=1e9)) for number in range(3)]
+    tasks = [asyncio.create_task(queues.submit(queue, call(number), deadline=1e9)) for number in range(3)]
     await settled()
     assert (queue.running, queue.waiting) == (2, 1)
     for _ in range(3):
@@ -134,10 +135,10 @@ async def test_each_caller_gets_its_own_answer() -> None:
 
 async def test_a_full_queue_sheds_with_a_time_to_come_back() -> None:
     queue, runner = make(slots=1, queue_size=1)
-    tasks = [asyncio.create_task(queue.submit(call(number), deadline=1e9)) for number in range(2)]
+    tasks = [asyncio.create_task(queues.submit(queue, call(number), deadline=1e9)) for number in range(2)]
     await settled()
     with pytest.raises(errors.Overloaded, match="1 executions run and 1 requests wait") as caught:
-        await queue.submit(call(2), deadline=1e9)
+        await queues.submit(queue, call(2), deadline=1e9)
     assert caught.value.reason is errors.Reason.OVERLOADED
     assert caught.value.retry_after == 1.0
     for _ in tasks:
@@ -148,12 +149,12 @@ async def test_a_full_queue_sheds_with_a_time_to_come_back() -> None:
 
 async def test_a_cancelled_caller_frees_its_place_and_hurts_nobody() -> None:
     queue, runner = make(slots=1, queue_size=1)
-    running, waiting = [asyncio.create_task(queue.submit(call(number), deadline=1e9)) for number in range(2)]
+    running, waiting = [asyncio.create_task(queues.submit(queue, call(number), deadline=1e9)) for number in range(2)]
     await settled()
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)
     assert waiting.cancelled()
-    follower = asyncio.create_task(queue.submit(call(7), deadline=1e9))
+    follower = asyncio.create_task(queues.submit(queue, call(7), deadline=1e9))
     await settled()
     running.cancel()
     await settled()
@@ -172,16 +173,16 @@ def test_an_expired_request_is_dropped_before_it_runs() -> None:
     async def main() -> None:
         queue, runner = make(slots=1)
         loop = asyncio.get_running_loop()
-        first = asyncio.create_task(queue.submit(call(0), deadline=loop.time() + 100))
+        first = asyncio.create_task(queues.submit(queue, call(0), deadline=loop.time() + 100))
         await settled()
         with pytest.raises(errors.Overloaded, match="while waiting for a free worker") as caught:
-            await queue.submit(call(1), deadline=loop.time() + 2)
+            await queues.submit(queue, call(1), deadline=loop.time() + 2)
         assert caught.value.reason is errors.Reason.DEADLINE
         runner.end()
         await first
         assert len(runner.started) == 1
         with pytest.raises(errors.Overloaded, match="was over before it could run"):
-            await queue.submit(call(2), deadline=loop.time())
+            await queues.submit(queue, call(2), deadline=loop.time())
 
     virtual(main())
 
@@ -190,7 +191,7 @@ def test_a_deadline_that_passes_while_the_model_runs_is_said_so() -> None:
     async def main() -> None:
         queue, runner = make()
         with pytest.raises(errors.Overloaded, match="ended after 3 s while the model was running"):
-            await queue.submit(call(0), deadline=asyncio.get_running_loop().time() + 3)
+            await queues.submit(queue, call(0), deadline=asyncio.get_running_loop().time() + 3)
         runner.end()
 
     virtual(main())
@@ -198,7 +199,7 @@ def test_a_deadline_that_passes_while_the_model_runs_is_said_so() -> None:
 
 async def test_a_models_own_timeout_error_is_its_answer() -> None:
     queue, runner = make()
-    task = asyncio.create_task(queue.submit(call(0), deadline=1e9))
+    task = asyncio.create_task(queues.submit(queue, call(0), deadline=1e9))
     await settled()
     runner.end(TimeoutError("model"))
     assert isinstance((await task).result.error, TimeoutError)
@@ -206,11 +207,11 @@ async def test_a_models_own_timeout_error_is_its_answer() -> None:
 
 async def test_a_closed_queue_finishes_what_is_inside_and_lets_nobody_in() -> None:
     queue, runner = make(slots=1)
-    tasks = [asyncio.create_task(queue.submit(call(number), deadline=1e9)) for number in range(2)]
+    tasks = [asyncio.create_task(queues.submit(queue, call(number), deadline=1e9)) for number in range(2)]
     await settled()
     queue.close("the model is being unloaded.")
     with pytest.raises(errors.NotReady, match="being unloaded"):
-        await queue.submit(call(3), deadline=1e9)
+        await queues.submit(queue, call(3), deadline=1e9)
     loop = asyncio.get_running_loop()
     draining = asyncio.create_task(queue.drained(loop.time() + 30))
     runner.end()
@@ -225,7 +226,7 @@ async def test_a_closed_queue_finishes_what_is_inside_and_lets_nobody_in() -> No
 def test_a_drain_whose_time_is_over_ends_everybody() -> None:
     async def main() -> None:
         queue, runner = make(slots=1)
-        tasks = [asyncio.create_task(queue.submit(call(number), deadline=1e9)) for number in range(2)]
+        tasks = [asyncio.create_task(queues.submit(queue, call(number), deadline=1e9)) for number in range(2)]
         await settled()
         queue.close("going away.")
         assert not await queue.drained(asyncio.get_running_loop().time() + 5)
@@ -245,7 +246,7 @@ async def ended(runner: Runner) -> None:
 
 
 async def queued(queue: batcher.Batcher, *asked: worker.Call) -> list[asyncio.Task[batcher.Answer]]:
-    tasks = [asyncio.create_task(queue.submit(one, deadline=1e9, rows=joining.rows(one))) for one in asked]
+    tasks = [asyncio.create_task(queues.submit(queue, one, deadline=1e9, rows=joining.rows(one))) for one in asked]
     await settled()
     return tasks
 
@@ -362,7 +363,7 @@ def test_the_expired_of_a_batch_do_not_run() -> None:
         loop = asyncio.get_running_loop()
         tasks = await queued(queue, call(9))
         tasks += [
-            asyncio.create_task(queue.submit(call(number), deadline=loop.time() + seconds))
+            asyncio.create_task(queues.submit(queue, call(number), deadline=loop.time() + seconds))
             for number, seconds in enumerate((100, 1, 100))
         ]
         await asyncio.sleep(2)
@@ -400,7 +401,9 @@ class Ends:
         asked = worker.Call(inputs={"x": np.asarray(rows)}, parameters={"key": key})
         how = "cancelled"
         try:
-            answer = await queue.submit(asked, deadline=asyncio.get_running_loop().time() + seconds, rows=len(rows))
+            answer = await queues.submit(
+                queue, asked, deadline=asyncio.get_running_loop().time() + seconds, rows=len(rows)
+            )
             if answer.result.outputs is None:
                 how = "failed"
                 bad = isinstance(answer.result.error, errors.SpecError)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from sklearn import linear_model
 
+import queues
 from mlship import errors
 from mlship.protocol import messages
 from mlship.server import acceleration, loading, machinery, repository, states, worker
@@ -161,7 +162,7 @@ async def test_unloading_finishes_what_is_under_way_and_lets_nobody_in(engine: m
     served = models.get("iris")
     disk.made[0].block = threading.Event()
     call = worker.Call(inputs={"x": np.asarray([1.0])})
-    request = asyncio.create_task(served.batcher.submit(call, deadline=asyncio.get_running_loop().time() + 30))
+    request = asyncio.create_task(queues.submit(served.batcher, call, deadline=asyncio.get_running_loop().time() + 30))
     await until(lambda: served.batcher.running)
     unloading = asyncio.create_task(models.unload("iris"))
     await until(lambda: listed(models) == [("iris", "1", "UNLOADING")])
@@ -181,7 +182,7 @@ async def test_a_model_that_does_not_finish_in_time_is_not_closed_under_its_feet
     disk.made[0].block = threading.Event()
     call = worker.Call(inputs={"x": np.asarray([1.0])})
     batcher = models.get("iris").batcher
-    request = asyncio.create_task(batcher.submit(call, deadline=asyncio.get_running_loop().time() + 30))
+    request = asyncio.create_task(queues.submit(batcher, call, deadline=asyncio.get_running_loop().time() + 30))
     await until(lambda: batcher.running)
     await models.unload("iris")
     with pytest.raises(errors.NotReady, match="its time to finish is over"):
@@ -316,7 +317,7 @@ async def test_a_compiled_form_gets_a_queue_of_its_own_and_nobody_notices(
     assert before.acceleration.pending
     model.block = threading.Event()
     call = worker.Call(inputs={"x": np.zeros((1, 10))})
-    answer = asyncio.ensure_future(before.batcher.submit(call, deadline=asyncio.get_running_loop().time() + 30))
+    answer = asyncio.ensure_future(queues.submit(before.batcher, call, deadline=asyncio.get_running_loop().time() + 30))
     await until(lambda: before.batcher.running)
     proving.go.set()
     await until(lambda: seen == [False, used])
