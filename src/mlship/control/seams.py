@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any, Protocol
 
 from mlship.control import store
-from mlship.plan import actions, causes, observed, routes
+from mlship.plan import actions, causes, observed, routes, scaling
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -19,6 +19,7 @@ class Decision:
 
     ``status`` is the whole status in JSON form; None leaves it as it is. ``wake_at`` is Unix seconds. ``finished``:
     a deleted service has nothing left. ``why`` holds one sentence per reason, ``summary`` is one sentence for all.
+    ``scaling`` tells the feeds what to measure; None: nothing.
     """
 
     actions: tuple[actions.Action, ...] = ()
@@ -28,6 +29,7 @@ class Decision:
     why: tuple[str, ...] = ()
     finished: bool = False
     summary: str = ""
+    scaling: scaling.Scaling | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -67,6 +69,35 @@ class Rules(Protocol):
 
         Raises SpecError with every problem when the object is refused.
         """
+        ...
+
+
+class Feeds(Protocol):
+    """What measures how much services are used."""
+
+    def follow(self, service: observed.ServiceKey, wanted: scaling.Scaling | None, seen: observed.Observed) -> None:
+        """Measure this from now on, on these replicas; None: nothing any more."""
+        ...
+
+    def of(self, service: observed.ServiceKey, *, now: float) -> observed.Demand:
+        """What is known now: from memory, at once."""
+        ...
+
+
+class Gate(Protocol):
+    """What holds requests to services at zero."""
+
+    def waiting(self, service: observed.ServiceKey) -> int:
+        """How many callers it holds."""
+        ...
+
+    def watch(self) -> AsyncIterator[observed.ServiceKey]:
+        """The services that a first caller began to wait for."""
+        ...
+
+    @property
+    def open(self) -> bool:
+        """Whether Envoy can ask it."""
         ...
 
 

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+from collections.abc import Mapping
+
+from mlship.scale import readings
 
 
 @dataclasses.dataclass(frozen=True, slots=True, order=True)
@@ -151,9 +154,26 @@ class Gateway:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Demand:
+    """How much a service is used: what ``scale.readings.Readings`` needs beside the replicas.
+
+    ``metrics`` by the name a policy gives them; one that is missing is not known. ``waiting`` callers are held at the
+    gate. ``busy``: whether requests came within the stable window; None: not known. ``gated``: whether a request to
+    a service at zero would be held.
+    """
+
+    metrics: Mapping[str, readings.Reading] = dataclasses.field(default_factory=dict)
+    schedules: tuple[readings.Schedule, ...] = ()
+    waiting: int = 0
+    busy: bool | None = None
+    gated: bool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Observed:
     """All facts about one service."""
 
     replicas: tuple[Replica, ...] = ()
     artifact: Artifact | None = None
     gateway: Gateway = Gateway()
+    demand: Demand = Demand()

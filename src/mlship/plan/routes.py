@@ -22,8 +22,24 @@ class Split:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Gate:
+    """The gateway asks before each request whether it may go on; the answer comes when a replica is there.
+
+    ``patience``: seconds a caller is held at most. ``places``: how many are held at once; the next is refused at
+    once. ``hopeless``: why nobody shall be held now (the model is gone, replicas crash); empty: there is hope.
+    """
+
+    patience: float
+    places: int
+    hopeless: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class ServiceRoute:
     """One service's traffic. No splits: answer 503 with ``message``, which says why and what to do.
+
+    With a ``gate`` there is a split even while it has no endpoints: requests wait until it has some. Without one no
+    request asks anybody.
 
     ``created`` orders services that claim the same bare name: the older keeps it.
     ``timeout`` is the whole request's, in seconds.
@@ -34,6 +50,7 @@ class ServiceRoute:
     timeout: float
     splits: tuple[Split, ...] = ()
     message: str = ""
+    gate: Gate | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
