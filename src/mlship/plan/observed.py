@@ -155,7 +155,7 @@ class Gateway:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Demand:
-    """How much a service is used: what ``scale.readings.Readings`` needs beside the replicas.
+    """How much a service is used: what ``scale.readings.Readings`` needs beside replicas and schedules.
 
     ``metrics`` by the name a policy gives them; one that is missing is not known. ``waiting`` callers are held at the
     gate. ``busy``: whether requests came within the stable window; None: not known. ``gated``: whether a request to
@@ -163,7 +163,6 @@ class Demand:
     """
 
     metrics: Mapping[str, readings.Reading] = dataclasses.field(default_factory=dict)
-    schedules: tuple[readings.Schedule, ...] = ()
     waiting: int = 0
     busy: bool | None = None
     gated: bool = False

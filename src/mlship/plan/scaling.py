@@ -1,6 +1,7 @@
 """How a service is scaled, and what must be measured for it: what an object says, in the words of ``scale``. Pure.
 
-The policy goes into ``scale.decide``; sources and schedules go to the feeds, which answer with ``observed.Demand``.
+The policy goes into ``scale.decide``; the sources go to the feeds, which answer with ``observed.Demand``; what the
+schedules ask for follows from the time alone.
 """
 
 from __future__ import annotations
