@@ -141,6 +141,11 @@ _TABLE: Mapping[str, tuple[tuple[str, ...], Callable[[str], Any]]] = {
 KEYS = frozenset(key for keys, _ in _TABLE.values() for key in keys)
 
 
+def keys(name: str) -> tuple[str, ...]:
+    """The annotations that give a value of ``Written``."""
+    return _TABLE[name][0]
+
+
 def read(annotations: Mapping[str, str]) -> Written:
     """The values that are written and right."""
     found: dict[str, Any] = {}

@@ -65,6 +65,7 @@ def _model_server(effective: services.Effective) -> actions.ProcessSpec:
         *("--grpc-socket", GRPC_SOCKET),
         *("--request-timeout", str(_request_timeout(effective))),
         *_batching(effective),
+        *(("--max-concurrency", str(limit)) if (limit := effective.container_concurrency) else ()),
         # Answers under way are given before the grace is over, or the supervisor's SIGKILL cuts them off.
         *("--drain-seconds", f"{max(_grace(effective) - _DRAIN_MARGIN, 1.0):g}"),
         *(("--workers", str(given)) if (given := cores(effective.resources)) else ()),
