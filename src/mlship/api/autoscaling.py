@@ -181,7 +181,8 @@ def bounds(part: component.Component, written: Written) -> Bounds:
 
 def metric(part: component.Component, written: Written) -> str | None:
     """The one metric that fields or annotations name; None when they name none."""
-    return part.scale_metric or written.metric or written.hpa_metric
+    share = "cpu" if written.hpa_utilization is not None else None
+    return part.scale_metric or written.metric or written.hpa_metric or share
 
 
 def queries(part: component.Component) -> tuple[component.MetricSpec, ...]:
