@@ -6,6 +6,7 @@ Answers are plain JSON documents for ``client``; logs are text lines that flow u
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 from collections.abc import AsyncIterator
 
@@ -34,6 +35,7 @@ class Extras:
         behind = self._parts
         key = _service(request)
         world = await facts.world(behind.kept, behind.catalog, key)
+        world = dataclasses.replace(world, past=behind.facts.pasts.get(key))
         seen = await behind.facts.of(key)
         chain = behind.planner.explain(world, seen, now=behind.clock())
         limit = watching.number(request.query_params.get("limit", "20"), "limit")
