@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
+import pydantic
+
 from mlship.api import fields, meta, shapes
 from mlship.api.fields import Bool, Int32, Str, StrMap, opt, req
 
@@ -22,6 +24,9 @@ MIN_REPLICAS = 0
 MAX_REPLICAS = 100
 # KServe's name for the Deployment of a service's predictor.
 PREDICTOR = "-predictor"
+
+Count = Annotated[Int32, pydantic.Field(ge=0)]
+Positive = Annotated[Int32, pydantic.Field(ge=1)]
 
 
 class ScaleTargetRef(fields.Spec):
@@ -62,27 +67,28 @@ class Advanced(fields.Spec):
 class Fallback(fields.Spec):
     """What runs while a metric cannot be read."""
 
-    failure_threshold: Int32 = req("Failures in a row until it holds.")
-    replicas: Int32 = req("This many then.")
-    behavior: Literal["static", "currentReplicas", "currentReplicasIfHigher", "currentReplicasIfLower"] | None = opt(
-        "How replicas is meant; static by default."
-    )
+    failure_threshold: Count = req("Failures in a row until it holds.")
+    replicas: Count = req("This many then.")
+    behavior: (
+        Literal["static", "currentReplicas", "currentReplicasIfHigher", "currentReplicasIfLower", "scalingModifiers"]
+        | None
+    ) = opt("How replicas is meant; static by default.")
 
 
 class AuthenticationRef(fields.Spec):
     """How a trigger authenticates."""
 
     name: Str = req("Name of the TriggerAuthentication.")
-    kind: Str | None = opt("TriggerAuthentication or ClusterTriggerAuthentication.")
+    kind: Literal["TriggerAuthentication", "ClusterTriggerAuthentication"] | None = opt("Its kind.")
 
 
 class Trigger(fields.Spec):
     """One reason to scale."""
 
-    type: Str = req("prometheus, cpu, memory, cron, external or external-push.")
+    type: Str = req("prometheus, cpu, memory, cron, external or external-push.", min_length=1)
     metadata: StrMap = req("Settings of the trigger; each type has its own.")
     name: Str | None = opt("Name, unique among the triggers.")
-    metric_type: Literal["AverageValue", "Value", "Utilization"] | None = opt("How the target value is meant.")
+    metric_type: Str | None = opt("How the target value is meant: AverageValue, Value or Utilization.")
     authentication_ref: AuthenticationRef | None = opt("How to authenticate.")
     use_cached_metrics: Bool | None = opt("Whether values are kept for the polling interval.")
 
@@ -91,13 +97,13 @@ class ScaledObjectSpec(fields.Spec):
     """What is scaled, between which bounds, and by what."""
 
     scale_target_ref: ScaleTargetRef = req("What is scaled.")
-    triggers: tuple[Trigger, ...] = req("The reasons to scale; the largest answer wins.")
-    polling_interval: Int32 | None = opt("Seconds between two looks; 30 by default.")
-    cooldown_period: Int32 | None = opt("Seconds without use until it goes to its idle count; 300 by default.")
-    initial_cooldown_period: Int32 | None = opt("Seconds before the first cooldown may begin.")
-    idle_replica_count: Int32 | None = opt("Replicas while nobody uses it; less than minReplicaCount.")
-    min_replica_count: Int32 | None = opt("Fewest replicas; 0 by default.")
-    max_replica_count: Int32 | None = opt("Most replicas; 100 by default.")
+    triggers: Annotated[tuple[Trigger, ...], pydantic.Field(min_length=1)] = req("The reasons to scale.")
+    polling_interval: Positive | None = opt("Seconds between two looks; 30 by default.")
+    cooldown_period: Count | None = opt("Seconds without use until it goes to its idle count; 300 by default.")
+    initial_cooldown_period: Count | None = opt("Seconds before the first cooldown may begin.")
+    idle_replica_count: Count | None = opt("Replicas while nobody uses it; less than minReplicaCount.")
+    min_replica_count: Count | None = opt("Fewest replicas; 0 by default.")
+    max_replica_count: Positive | None = opt("Most replicas; 100 by default.")
     advanced: Advanced | None = opt("Behaviour, and what happens when this object goes.")
     fallback: Fallback | None = opt("What runs while a metric cannot be read.")
 
