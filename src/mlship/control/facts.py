@@ -8,13 +8,23 @@ from collections.abc import Callable
 
 from mlship.backends import base
 from mlship.control import resources, seams, store
-from mlship.plan import elastic, observed
+from mlship.plan import elastic, observed, scaling
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Size:
+    """How many replicas a service shall have and has that get traffic; how that is decided, and what it remembers."""
+
+    wanted: int = 0
+    ready: int = 0
+    past: elastic.Past | None = None
+    scaling: scaling.Scaling | None = None
 
 
 class Facts:
     """Reads facts and remembers the newest, to tell whose view of the gateway has moved since.
 
-    ``pasts`` is what the last decision about each service has left for the next one.
+    ``sizes`` is what the last decision about each service has said of its scale, and left for the next one.
     """
 
     def __init__(
@@ -32,7 +42,7 @@ class Facts:
         self._gate = gate
         self._clock = clock
         self.newest: dict[observed.ServiceKey, observed.Observed] = {}
-        self.pasts: dict[observed.ServiceKey, elastic.Past] = {}
+        self.sizes: dict[observed.ServiceKey, Size] = {}
 
     async def of(self, key: observed.ServiceKey) -> observed.Observed:
         """Everything that is known about a service now."""
@@ -51,12 +61,18 @@ class Facts:
         gated = self._gate.open and view.running
         return dataclasses.replace(demand, waiting=self._gate.waiting(key), gated=gated)
 
-    def decided(self, key: observed.ServiceKey, past: elastic.Past | None) -> None:
-        """Keep what a decision has left."""
-        if past is None:
-            self.pasts.pop(key, None)
-        else:
-            self.pasts[key] = past
+    def past(self, key: observed.ServiceKey) -> elastic.Past | None:
+        """What the last decision about a service has left."""
+        known = self.sizes.get(key)
+        return None if known is None else known.past
+
+    def decided(self, key: observed.ServiceKey, decision: seams.Decision) -> None:
+        """Keep what a decision says of the scale."""
+        own = (decision.status or {}).get("mlship") or {}
+        counts = own.get("replicas") or {}
+        self.sizes[key] = Size(
+            wanted=counts.get("wanted", 0), ready=counts.get("ready", 0), past=decision.past, scaling=decision.scaling
+        )
 
     def moved(self) -> list[observed.ServiceKey]:
         """The services that the gateway treats otherwise than when they were last looked at."""
@@ -65,7 +81,7 @@ class Facts:
     def forget(self, key: observed.ServiceKey) -> None:
         """The service is gone."""
         self.newest.pop(key, None)
-        self.pasts.pop(key, None)
+        self.sizes.pop(key, None)
 
 
 def runtimes(catalog: resources.Catalog) -> frozenset[str]:

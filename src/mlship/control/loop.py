@@ -126,7 +126,7 @@ class Loop:
         self.known.add(key)
         self._orphans.claimed(key)
         seen = await self._facts.of(key)
-        world = dataclasses.replace(world, past=self._facts.pasts.get(key))
+        world = dataclasses.replace(world, past=self._facts.past(key))
         decision = self._planner.decide(world, seen, now=self._clock())
         self._sized(key, decision, seen)
         self._route(key, decision.route)
@@ -138,9 +138,9 @@ class Loop:
         return None if gone else decision.wake_at
 
     def _sized(self, key: observed.ServiceKey, decision: seams.Decision, seen: observed.Observed) -> None:
-        before, after = self._facts.pasts.get(key), decision.past
+        before, after = self._facts.past(key), decision.past
         self._metrics.scaled(before.memory if before else None, after.memory if after else None)
-        self._facts.decided(key, after)
+        self._facts.decided(key, decision)
         if self._feeds is not None:
             self._feeds.follow(key, decision.scaling, seen)
 

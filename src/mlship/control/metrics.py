@@ -57,9 +57,9 @@ class Metrics:
         """Have the facts of all services counted at every scrape: replicas, restarts and fetched bytes."""
         self.registry.register(_Facts(seen))
 
-    def observe_scaling(self, sizes: Callable[[], Iterable[Size]]) -> None:
+    def observe_scaling(self, sizes: Callable[[], Iterable[Scale]]) -> None:
         """Have the numbers of every service that is scaled shown at every scrape."""
-        self.registry.register(_Sizes(sizes))
+        self.registry.register(_Scales(sizes))
 
     def scaled(self, before: memory.Memory | None, after: memory.Memory | None) -> None:
         """Count a decision of the scaler, which leaves ``after``; None: it was not asked."""
@@ -74,7 +74,7 @@ class Metrics:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Size:
+class Scale:
     """How many replicas a service that is scaled shall have and has; ``panic``: its load jumped lately."""
 
     service: observed.ServiceKey
@@ -84,8 +84,8 @@ class Size:
     waiting: int
 
 
-class _Sizes(registry.Collector):
-    def __init__(self, sizes: Callable[[], Iterable[Size]]) -> None:
+class _Scales(registry.Collector):
+    def __init__(self, sizes: Callable[[], Iterable[Scale]]) -> None:
         self._sizes = sizes
 
     def collect(self) -> Iterable[core.Metric]:

@@ -88,7 +88,7 @@ async def _plans(behind: parts.Parts, resource: resources.Resource, new: store.O
 async def _decide(behind: parts.Parts, world: seams.World) -> tuple[observed.ServiceKey, seams.Decision]:
     metadata = world.service["metadata"]
     key = observed.ServiceKey(metadata["namespace"], metadata["name"])
-    world = dataclasses.replace(world, past=behind.facts.pasts.get(key))
+    world = dataclasses.replace(world, past=behind.facts.past(key))
     return key, behind.planner.decide(world, await behind.facts.of(key), now=behind.clock())
 
 
