@@ -26,6 +26,8 @@ HOLD_SECONDS = f"{OWN}hold-seconds"
 HOLD_REQUESTS = f"{OWN}hold-requests"
 METRICS = ("concurrency", "rps", "cpu", "memory")
 HPA_CLASS, KPA_CLASS = "hpa.autoscaling.knative.dev", "kpa.autoscaling.knative.dev"
+# The most replicas where Knative would know no limit.
+UNBOUNDED = 10
 _HOUR = 3600.0
 _MANY = 10**6
 
@@ -139,6 +141,11 @@ _TABLE: Mapping[str, tuple[tuple[str, ...], Callable[[str], Any]]] = {
 KEYS = frozenset(key for keys, _ in _TABLE.values() for key in keys)
 
 
+def keys(name: str) -> tuple[str, ...]:
+    """The annotations that give a value of ``Written``."""
+    return _TABLE[name][0]
+
+
 def read(annotations: Mapping[str, str]) -> Written:
     """The values that are written and right."""
     found: dict[str, Any] = {}
@@ -200,3 +207,11 @@ def asks(part: component.Component, written: Written) -> bool:
     """Whether something says by what to scale, beside the bounds."""
     told = (part.scale_target, metric(part, written), written.target, written.latency, written.queue)
     return any(one is not None for one in told) or bool(queries(part))
+
+
+def unbounded(part: component.Component, written: Written) -> int:
+    """The most replicas of a service that does not bound them; 0: as many as the fewest.
+
+    Knative knows no bound then. A machine does: ``UNBOUNDED``. KServe's HorizontalPodAutoscaler takes minReplicas.
+    """
+    return UNBOUNDED if asks(part, written) and not kubernetes(part, written) else 0

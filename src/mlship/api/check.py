@@ -14,6 +14,7 @@ from mlship.api import (
     check_container,
     check_kinds,
     check_scale,
+    check_scaled,
     check_storage,
     extras,
     graph,
@@ -21,6 +22,7 @@ from mlship.api import (
     meta,
     problems,
     runtime,
+    scaledobject,
     service,
 )
 from mlship.api.problems import Path, Problem
@@ -56,6 +58,8 @@ def _check(found: meta.Object) -> Iterator[Problem]:
         yield from check_kinds.check_trained_model(found.spec)
     elif isinstance(found, extras.ClusterStorageContainer):
         yield from check_kinds.check_storage_container(found.spec)
+    elif isinstance(found, scaledobject.ScaledObject):
+        yield from check_scaled.check_scaled_object(found)
 
 
 def _service(found: service.InferenceService) -> Iterator[Problem]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime
 import re
 import zoneinfo
+from collections.abc import Callable, Iterator
 
 import cronsim
 
@@ -24,7 +25,8 @@ _LONGEST = 200
 # Where a search for "does it ever happen" begins: a leap year, so that 29 February is among the first.
 _REFERENCE = datetime.datetime(2024, 1, 1, tzinfo=datetime.UTC)
 # A wall clock that was set back shows times that have already been; a few steps lead past them.
-_STEPS = 200
+_STEPS = 400
+_RECENT = 3 * 3600.0
 
 
 def zone(name: str) -> zoneinfo.ZoneInfo:
@@ -46,21 +48,40 @@ def check(expression: str) -> None:
 def following(expression: str, timezone: str, now: float) -> float | None:
     """The first time after ``now`` (Unix seconds) at which it strikes; None when it never does.
 
-    By the wall clock of the time zone. An hour that is left out when the clock is set forward strikes right after it;
+    By the wall clock of the time zone. A time that is left out when the clock is set forward strikes right after it;
     one that comes twice when the clock is set back strikes the first time. Raises ``errors.SpecError``.
     """
-    times = _iterator(expression, datetime.datetime.fromtimestamp(now, zone(timezone)))
+    here = zone(timezone)
+    times = _iterator(expression, datetime.datetime.fromtimestamp(now, here))
+    return _first(times, lambda found: found > now)
+
+
+def preceding(expression: str, timezone: str, now: float) -> float | None:
+    """The last time up to ``now`` at which it struck; None when it never did. Otherwise as ``following``."""
+    here = zone(timezone)
+    # The wall clock shows a time again after it was set back: what struck the first time lies ahead of it.
+    back = _offset(here, now - _RECENT) - _offset(here, now)
+    later = datetime.datetime.fromtimestamp(now + max(back, 0.0) + 1.0, here)
+    return _first(_iterator(expression, later, reverse=True), lambda found: found <= now)
+
+
+def _offset(here: zoneinfo.ZoneInfo, now: float) -> float:
+    found = datetime.datetime.fromtimestamp(now, here).utcoffset()
+    return found.total_seconds() if found is not None else 0.0
+
+
+def _first(times: Iterator[datetime.datetime], fits: Callable[[float], bool]) -> float | None:
     for _ in range(_STEPS):
         try:
             found = next(times).timestamp()
         except (StopIteration, OverflowError, ValueError):
             return None
-        if found > now:
+        if fits(found):
             return found
     return None
 
 
-def _iterator(expression: str, since: datetime.datetime) -> cronsim.CronSim:
+def _iterator(expression: str, since: datetime.datetime, *, reverse: bool = False) -> cronsim.CronSim:
     fields = expression[:_LONGEST].split()
     if len(fields) != len(FIELDS) or len(expression) > _LONGEST:
         reason = f"{expression[:60]!r} has {len(fields)} fields, a cron expression has 5."
@@ -70,7 +91,7 @@ def _iterator(expression: str, since: datetime.datetime) -> cronsim.CronSim:
         if unknown or not _PLAIN.fullmatch(text):
             raise errors.SpecError(f"{text[:40]!r} is not a {name}.", hint="Write numbers, names, and * , - or /.")
     try:
-        return cronsim.CronSim(" ".join(field.replace("?", "*") for field in fields), since)
+        return cronsim.CronSim(" ".join(field.replace("?", "*") for field in fields), since, reverse=reverse)
     except (cronsim.CronSimError, ValueError) as error:
         reason = f"{expression[:60]!r} is not a cron expression: {str(error).lower()}."
         raise errors.SpecError(reason, hint=f"The fields are {', '.join(FIELDS)}: 0 8 * * 1-5.") from error

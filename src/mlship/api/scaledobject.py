@@ -124,3 +124,14 @@ class ScaledObject(meta.Object):
         if kind == "Deployment" and group in ("", "apps") and ref.name.endswith(PREDICTOR):
             return ref.name.removesuffix(PREDICTOR)
         return ""
+
+
+def paused_replicas(found: ScaledObject) -> int | None:
+    """The number that the annotation ``paused-replicas`` holds it at; None without one, or one that is no number."""
+    text = found.annotations.get(PAUSED_REPLICAS, "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else None
+
+
+def metric_type(trigger: Trigger) -> str:
+    """How the target of a cpu or memory trigger is meant: its field, or the older entry of its metadata."""
+    return trigger.metric_type or trigger.metadata.get("type", "")

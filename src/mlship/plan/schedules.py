@@ -1,7 +1,7 @@
 """What a schedule asks for now: a fact that follows from the time alone. Pure.
 
-KEDA's rule: it is on when its next ``end`` comes before its next ``start``. So it needs no memory, and a control plane
-that was not running at the start knows as much as one that was.
+It is on when its last ``start`` came after its last ``end``. So it needs no memory, and a control plane that was not
+running at the start knows as much as one that was.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from mlship.scale import readings
 
 def at(cron: scaling.Cron, now: float) -> readings.Schedule:
     """Whether ``cron`` asks for its replicas at ``now`` (Unix seconds), and when that turns."""
-    start = _following(cron.start, cron.timezone, math.floor(now))
-    end = _following(cron.end, cron.timezone, math.floor(now))
-    # What never starts is never on; what never ends stays on only if it can have started, which nobody can tell.
-    active = start is not None and end is not None and end <= start
-    return readings.Schedule(cron.name, active=active, replicas=cron.replicas, changes_at=end if active else start)
+    active, changes_at = _at(cron, math.floor(now))
+    return readings.Schedule(cron.name, active=active, replicas=cron.replicas, changes_at=changes_at)
 
 
 @functools.lru_cache(maxsize=1024)
-def _following(expression: str, timezone: str, now: int) -> float | None:
-    return crontab.following(expression, timezone, now)
+def _at(cron: scaling.Cron, now: int) -> tuple[bool, float | None]:
+    """Cron knows no fractions of a second."""
+    start, end = crontab.preceding(cron.start, cron.timezone, now), crontab.preceding(cron.end, cron.timezone, now)
+    active = start is not None and (end is None or start > end)
+    return active, crontab.following(cron.end if active else cron.start, cron.timezone, now)

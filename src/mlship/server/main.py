@@ -155,6 +155,7 @@ class _Server:
             queue_size=chosen.queue_size,
             max_batch_size=chosen.max_batch_size,
             batch_latency=chosen.batch_latency_ms / 1e3,
+            max_concurrency=chosen.max_concurrency,
             drain_seconds=chosen.drain_seconds,
             discover=functools.partial(_discover, chosen),
             observer=counters,

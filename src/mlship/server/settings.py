@@ -45,6 +45,7 @@ class Settings:
     workers: int | None = None
     worker_processes: int | None = None
     queue_size: int = 1000
+    max_concurrency: int = 0
     max_batch_size: int = 128
     batch_latency_ms: float = 0.0
     drain_seconds: float = 30.0
@@ -137,6 +138,11 @@ def _parser() -> argparse.ArgumentParser:
         help="processes that run each model instead of threads, 0: none (as the model's own code says, else none)",
     )
     limits.add_argument("--queue-size", type=_whole(0, 10**6), help="requests that may wait for a worker (1000)")
+    limits.add_argument(
+        "--max-concurrency",
+        type=_whole(0, 10**6),
+        help="requests of a model that run at the same time, joined or not, 0: no limit; the others wait (0)",
+    )
     limits.add_argument(
         "--max-batch-size", type=_whole(0, 10**6), help="rows up to which waiting requests are joined; 1: never (128)"
     )
