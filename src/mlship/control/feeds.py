@@ -65,6 +65,7 @@ class Feeds:
         self._services: dict[observed.ServiceKey, followed.Followed] = {}
         # Those of them that have something to read now.
         self._needy: dict[observed.ServiceKey, followed.Followed] = {}
+        self._needs: dict[observed.ServiceKey, followed.Needs] = {}
         self._more: list[asyncio.Event] = []
         self._pressing: set[observed.ServiceKey] = set()
         self._pressed = asyncio.Event()
@@ -107,13 +108,16 @@ class Feeds:
 
     def _look_at(self, service: observed.ServiceKey, one: followed.Followed) -> None:
         """Read of it what it needs now; one that needs nothing costs nothing."""
-        now = self._clock()
-        if one.needs_anything(now):
-            if service not in self._needy:
-                self._needy[service] = one
+        before = self._needs.get(service)
+        needs = one.needs(self._clock())
+        if needs.any:
+            self._needs[service] = needs
+            self._needy[service] = one
+            if needs != before:
                 for more in self._more:
                     more.set()
             return
+        self._needs.pop(service, None)
         self._needy.pop(service, None)
         if one.flow is not None:
             one.flow.pause()
@@ -123,6 +127,7 @@ class Feeds:
     def _forget(self, service: observed.ServiceKey) -> None:
         self._services.pop(service, None)
         self._needy.pop(service, None)
+        self._needs.pop(service, None)
         self._stop_asking(service, keep=())
 
     def of(self, service: observed.ServiceKey, *, now: float) -> observed.Demand:
@@ -181,7 +186,7 @@ class Feeds:
         now = self._clock()
         for key, one in list(self._needy.items()):
             self._look_at(key, one)
-        wanted = {key: one for key, one in self._needy.items() if one.needs_traffic(now)}
+        wanted = {key: one for key, one in self._needy.items() if one.needs(now).traffic}
         if not wanted:
             return None
         try:
@@ -207,7 +212,7 @@ class Feeds:
         wanted = [
             measured
             for one in self._needy.values()
-            if one.needs_usage(now)
+            if one.needs(now).usage
             for (_, pid), measured in one.live.items()
             if pid is not None
         ]
@@ -224,7 +229,8 @@ class Feeds:
         return _REPLICAS_EVERY
 
     async def _read_queues(self) -> float | None:
-        wanted = [measured for one in self._needy.values() if one.needs_queues() for measured in one.live.values()]
+        now = self._clock()
+        wanted = [measured for one in self._needy.values() if one.needs(now).queues for measured in one.live.values()]
         places = {one.replica.endpoint.http for one in wanted if one.replica.endpoint is not None}
         for place in [place for place in self._servers if place not in places]:
             await self._servers.pop(place).aclose()

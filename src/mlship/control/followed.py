@@ -42,6 +42,19 @@ class Answer:
     failures: int = 0
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Needs:
+    """What shall be read of a service now."""
+
+    traffic: bool
+    usage: bool
+    queues: bool
+
+    @property
+    def any(self) -> bool:
+        return self.traffic or self.usage or self.queues
+
+
 class Followed:
     """One service."""
 
@@ -100,28 +113,22 @@ class Followed:
         """Whether anything depends on what is measured."""
         return self.scaling is not None and is_decided(self.scaling)
 
-    def needs_anything(self, now: float) -> bool:
-        """Whether there is something to read now."""
-        return self.needs_traffic(now) or self.needs_usage(now) or self.needs_queues()
+    def needs(self, now: float) -> Needs:
+        """What shall be read of it."""
+        glanced = now < self.glanced_until
+        return Needs(
+            # One without replicas has no traffic: whoever comes waits at the gate.
+            traffic=bool(self.seen.replicas) and (glanced or self._traffic_decides),
+            usage=bool(self.live) and (glanced or bool(self.sources(scaling.Origin.PROCESSES))),
+            queues=bool(self.live) and bool(self.sources(scaling.Origin.REPLICAS)),
+        )
 
-    def needs_traffic(self, now: float) -> bool:
-        """Whether its traffic shall be read. One without replicas has none: whoever comes waits at the gate."""
-        if not self.seen.replicas:
-            return False
-        if now < self.glanced_until:
-            return True
+    @property
+    def _traffic_decides(self) -> bool:
         if self.scaling is None or not self.decided:
             return False
         sleeps = self.scaling.policy.rest < self.scaling.policy.floor
         return sleeps or bool(self.sources(scaling.Origin.GATEWAY))
-
-    def needs_usage(self, now: float) -> bool:
-        """Whether its processes shall be looked at."""
-        return bool(self.live) and (now < self.glanced_until or bool(self.sources(scaling.Origin.PROCESSES)))
-
-    def needs_queues(self) -> bool:
-        """Whether its model servers shall be asked."""
-        return bool(self.live) and bool(self.sources(scaling.Origin.REPLICAS))
 
     def traffic(self) -> flow.Flow:
         """Where readings of its traffic go."""
