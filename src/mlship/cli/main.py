@@ -118,6 +118,18 @@ def why(name: Name, namespace: Namespace = "default", output: Output = "text") -
 
 
 @app.command()
+def top(
+    namespace: Annotated[str, typer.Option("--namespace", "-n", help="One namespace only.")] = "",
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Show it again every second, until Ctrl-C.")] = False,
+    output: Output = "text",
+) -> None:
+    """Show how busy the services are, and what was decided last about their number of replicas."""
+    from mlship.cli import busy
+
+    busy.top(_home(), namespace=namespace, watch=watch, output=output)
+
+
+@app.command()
 def logs(
     name: Name,
     namespace: Namespace = "default",

@@ -1,4 +1,4 @@
-"""What the control API has beyond the Kubernetes API's shapes, under ``/mlship/v1``: why, logs, plan, status, shutdown.
+"""What the control API has beyond Kubernetes' shapes, under ``/mlship/v1``: why, top, logs, plan, status, shutdown.
 
 Answers are plain JSON documents for ``client``; logs are text lines that flow until the reader or the server goes.
 """
@@ -6,6 +6,7 @@ Answers are plain JSON documents for ``client``; logs are text lines that flow u
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 from collections.abc import AsyncIterator
 
@@ -13,7 +14,7 @@ from starlette import requests, responses
 
 from mlship import aio, errors
 from mlship.backends import base
-from mlship.control import bodies, facts, parts, preview, replies, store, watching
+from mlship.control import bodies, facts, parts, preview, replies, store, top, watching
 from mlship.plan import causes, observed
 
 log = logging.getLogger("mlship.api")
@@ -34,6 +35,7 @@ class Extras:
         behind = self._parts
         key = _service(request)
         world = await facts.world(behind.kept, behind.catalog, key)
+        world = dataclasses.replace(world, past=behind.facts.past(key))
         seen = await behind.facts.of(key)
         chain = behind.planner.explain(world, seen, now=behind.clock())
         limit = watching.number(request.query_params.get("limit", "20"), "limit")
@@ -46,6 +48,12 @@ class Extras:
                 "journal": list(journal),
             }
         )
+
+    async def top(self, request: requests.Request) -> responses.Response:
+        """How every service is doing now, of one namespace or of all."""
+        behind = self._parts
+        found = await top.rows(behind.facts, behind.feeds, namespace=request.query_params.get("namespace", ""))
+        return replies.json({"services": found})
 
     async def logs(self, request: requests.Request) -> responses.Response:
         """The output of a service's replicas, one text line each: ``REPLICA | line``."""

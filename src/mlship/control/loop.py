@@ -11,13 +11,14 @@ published before every service was looked at once, so that a restart never takes
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 
 from mlship import aio, errors
 from mlship.backends import base
-from mlship.control import facts, journal, metrics, objects, orphans, resources, seams, store, workqueue
+from mlship.control import facts, journal, metrics, objects, orphans, planner, resources, seams, store, workqueue
 from mlship.plan import observed, routes
 
 log = logging.getLogger("mlship.loop")
@@ -46,6 +47,8 @@ class Loop:
         planner: seams.Planner,
         book: journal.Journal,
         meter: metrics.Metrics,
+        feeds: seams.Feeds | None = None,
+        gate: seams.Gate | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._store = kept
@@ -53,6 +56,8 @@ class Loop:
         self._backend = backend
         self._gateway = gateway
         self._planner = planner
+        self._feeds = feeds
+        self._gate = gate
         self._journal = book
         self._metrics = meter
         self._clock = clock
@@ -72,6 +77,10 @@ class Loop:
             owner.start(self._follow("store", self._follow_store), name="follow store")
             owner.start(self._follow("backend", self._follow_backend), name="follow backend")
             owner.start(self._follow("gateway", self._follow_gateway), name="follow gateway")
+            if self._gate is not None:
+                owner.start(self._follow("gate", self._urgent(self._gate.watch)), name="follow gate")
+            if self._feeds is not None:
+                owner.start(self._follow("feeds", self._urgent(self._feeds.watch)), name="follow feeds")
             owner.start(self._publish_forever(), name="publish routes")
             await self._queue.run(workers=WORKERS)
         finally:
@@ -117,7 +126,9 @@ class Loop:
         self.known.add(key)
         self._orphans.claimed(key)
         seen = await self._facts.of(key)
+        world = dataclasses.replace(world, past=self._facts.past(key))
         decision = self._planner.decide(world, seen, now=self._clock())
+        self._sized(key, decision, seen)
         self._route(key, decision.route)
         if decision.actions:
             await self._backend.apply(key, decision.actions)
@@ -125,6 +136,13 @@ class Loop:
         gone = await self._write(world.service, decision)
         await self._enter(key, decision, gone=gone)
         return None if gone else decision.wake_at
+
+    def _sized(self, key: observed.ServiceKey, decision: seams.Decision, seen: observed.Observed) -> None:
+        before, after = self._facts.past(key), decision.past
+        self._metrics.scaled(before.memory if before else None, after.memory if after else None)
+        self._facts.decided(key, decision)
+        if self._feeds is not None:
+            self._feeds.follow(key, decision.scaling, seen)
 
     async def _without_object(self, key: observed.ServiceKey) -> float | None:
         """A service without an object: usually long gone; else what it left running is ended after a grace."""
@@ -135,8 +153,7 @@ class Loop:
             log.warning("ending what runs for %s: no such service is stored", key)
             await self._backend.apply(key, todo)
         if wake_at is None and not todo:
-            self._facts.forget(key)
-            self.known.discard(key)
+            self._forget(key)
         return wake_at
 
     async def _write(self, service: store.Object, decision: seams.Decision) -> bool:
@@ -159,8 +176,7 @@ class Loop:
         if gone:
             self._journal.forget(self._key(key))
             self._route(key, None)
-            self._facts.forget(key)
-            self.known.discard(key)
+            self._forget(key)
             log.info("%s is gone", key)
             return
         done = tuple(str(action) for action in decision.actions)
@@ -169,6 +185,12 @@ class Loop:
         await self._journal.record(
             self._key(key), now=self._clock(), summary=decision.summary, actions=done, why=decision.why
         )
+
+    def _forget(self, key: observed.ServiceKey) -> None:
+        self._facts.forget(key)
+        self.known.discard(key)
+        if self._feeds is not None:
+            self._feeds.follow(key, None, observed.Observed())
 
     def _count(self, decision: seams.Decision) -> None:
         for action in decision.actions:
@@ -269,6 +291,8 @@ class Loop:
             return ()
         if event.key.resource == self._service.id:
             return (observed.ServiceKey(event.key.namespace, event.key.name),)
+        if event.key.resource == facts.scalers(self._catalog):
+            return _targets(event)
         if event.key.resource not in facts.runtimes(self._catalog):
             return ()
         page = await self._store.page(self._service.id, namespace=event.key.namespace or None)
@@ -285,8 +309,27 @@ class Loop:
             for key in self._facts.moved():
                 await self._queue.add(key, urgent=False)
 
+    def _urgent(self, news: Callable[[], AsyncIterator[observed.ServiceKey]]) -> Callable[[], Awaitable[None]]:
+        """Follows a source whose services cannot wait for their next regular look."""
+
+        async def follow() -> None:
+            async for key in news():
+                await self._queue.add(key)
+
+        return follow
+
     def _broken(self, name: str, error: BaseException) -> None:
         log.critical("%s ended: %s", name, error, exc_info=error)
+
+
+def _targets(event: store.Event) -> set[observed.ServiceKey]:
+    """The services that a ScaledObject targets, or did before it changed."""
+    found = set()
+    for body in (event.object, event.previous):
+        target = planner.target_of(body) if body is not None else ""
+        if target:
+            found.add(observed.ServiceKey(event.key.namespace, target))
+    return found
 
 
 def _service_key(body: store.Object) -> observed.ServiceKey:

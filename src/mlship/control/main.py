@@ -30,6 +30,7 @@ from mlship.backends.local import backend as local
 from mlship.backends.local import folders
 from mlship.control import (
     facts,
+    feeds,
     journal,
     keeper,
     ledger,
@@ -43,8 +44,9 @@ from mlship.control import (
     rules,
     settings,
     sqlite,
+    top,
 )
-from mlship.gateway import ports, render, xds
+from mlship.gateway import admin, ports, render, xds
 
 log = logging.getLogger("mlship.control")
 
@@ -105,12 +107,17 @@ class Program:
             backend = await stack.enter_async_context(self._backend())
             gateway = await stack.enter_async_context(self._gateway(backend))
             book = journal.Journal(kept)
-            shared = facts.Facts(backend, gateway)
+            # A connection of its own: what is confirmed does not wait behind what is counted.
+            envoys = admin.Admin(self._home.sockets / "envoy-admin.sock")
+            stack.push_async_callback(envoys.close)
+            feeding = feeds.Feeds(envoys)
+            shared = facts.Facts(backend, gateway, feeds=feeding)
             turning = loop.Loop(
                 kept=kept, catalog=self._catalog, backend=backend, facts_of=shared, gateway=gateway,
-                planner=self._planner, book=book, meter=self._meter,
+                planner=self._planner, book=book, meter=self._meter, feeds=feeding,
             )  # fmt: skip
             self._meter.observe(turning.seen)
+            self._meter.observe_scaling(lambda: top.scales(shared))
             self._meter.queue_depth.set_function(turning.depth)
 
             def envoy_runs() -> bool:
@@ -120,8 +127,9 @@ class Program:
                 kept=kept, catalog=self._catalog, rules=rules.Judge(), planner=self._planner, backend=backend,
                 facts=shared, book=book, meter=self._meter, closing=self._closing, stop=self.stop,
                 about=lambda: self._about(gateway.listen, running=envoy_runs()), clock=time.time,
+                feeds=feeding,
             )  # fmt: skip
-            await self._serve(turning, rest_api.build(behind), backend=backend, gateway=gateway)
+            await self._serve(turning, feeding, rest_api.build(behind), backend=backend, gateway=gateway)
         if self._failed is not None:
             raise errors.BackendError(
                 f"the control plane cannot go on: {self._failed}.", hint=f"Its log is {self._home.control_log}."
@@ -134,9 +142,16 @@ class Program:
         self._stop.set()
 
     async def _serve(
-        self, turning: loop.Loop, application: types.ASGIApp, *, backend: local.LocalBackend, gateway: xds.Gateway
+        self,
+        turning: loop.Loop,
+        feeding: feeds.Feeds,
+        application: types.ASGIApp,
+        *,
+        backend: local.LocalBackend,
+        gateway: xds.Gateway,
     ) -> None:
         async with aio.tasks(self._broken) as owner:
+            owner.start(feeding.run(), name="feeds")
             looping = owner.start(turning.run(), name="control loop")
             servers = [self._listen(owner, application)]
             if self._asked.api_port is not None:

@@ -31,3 +31,4 @@ class Parts:
     stop: Callable[[bool], None]
     about: Callable[[], dict[str, Any]]
     clock: Callable[[], float]
+    feeds: seams.Feeds | None = None

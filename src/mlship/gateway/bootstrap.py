@@ -21,6 +21,8 @@ def configuration(*, listen: render.Listen, admin_socket: str, xds_folder: str) 
         "node": {"id": "mlship", "cluster": "mlship"},
         "admin": {"address": {"pipe": {"path": admin_socket, "mode": 0o600}}},
         "dynamic_resources": {"cds_config": _from_file(f"{xds_folder}/cds.json")},
+        # Histograms are brought up to date when somebody asks, not every five seconds: the scaler asks more often.
+        "stats_flush_on_admin": True,
         "static_resources": {"listeners": [_listener(listen, f"{xds_folder}/rds.json")]},
     }
 
