@@ -4,8 +4,8 @@ Every service has its own serial queue, so one that fails backs off alone. News 
 is wanted), the backend and the gateway (what is), and the plan's own ``wake_at``. Nothing depends on having seen every
 event: each look reads everything anew, and a source that fails is followed again after all services were queued.
 
-Routes of all services go to the gateway as one table, by one task that takes what is newest. After a start nothing is
-published before every service was looked at once, so that a restart never takes a route away from a healthy service.
+A service's route is handed to the gateway, which publishes what is newest. After a start it publishes no routes before
+every service was looked at once, so that a restart never takes a route away from a healthy service.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from mlship import aio, errors
 from mlship.backends import base
 from mlship.control import facts, journal, metrics, objects, orphans, resources, seams, store, workqueue
-from mlship.plan import observed, routes
+from mlship.plan import observed
 
 log = logging.getLogger("mlship.loop")
 
@@ -46,6 +46,7 @@ class Loop:
         planner: seams.Planner,
         book: journal.Journal,
         meter: metrics.Metrics,
+        gate: seams.Gate | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._store = kept
@@ -53,6 +54,7 @@ class Loop:
         self._backend = backend
         self._gateway = gateway
         self._planner = planner
+        self._gate = gate
         self._journal = book
         self._metrics = meter
         self._clock = clock
@@ -60,9 +62,7 @@ class Loop:
         self._facts = facts_of
         self._orphans = orphans.Orphans(clock)
         self._queue: workqueue.Queue[observed.ServiceKey] = workqueue.Queue(self._look, on_error=self._failed)
-        self._routes: dict[observed.ServiceKey, routes.ServiceRoute] = {}
         self._unseen: set[observed.ServiceKey] | None = None
-        self._publish = asyncio.Event()
         self.known: set[observed.ServiceKey] = set()
 
     async def run(self) -> None:
@@ -72,7 +72,8 @@ class Loop:
             owner.start(self._follow("store", self._follow_store), name="follow store")
             owner.start(self._follow("backend", self._follow_backend), name="follow backend")
             owner.start(self._follow("gateway", self._follow_gateway), name="follow gateway")
-            owner.start(self._publish_forever(), name="publish routes")
+            if self._gate is not None:
+                owner.start(self._follow("gate", self._follow_gate), name="follow gate")
             await self._queue.run(workers=WORKERS)
         finally:
             await owner.close()
@@ -118,7 +119,7 @@ class Loop:
         self._orphans.claimed(key)
         seen = await self._facts.of(key)
         decision = self._planner.decide(world, seen, now=self._clock())
-        self._route(key, decision.route)
+        self._gateway.want(key, decision.route)
         if decision.actions:
             await self._backend.apply(key, decision.actions)
             self._count(decision)
@@ -128,7 +129,7 @@ class Loop:
 
     async def _without_object(self, key: observed.ServiceKey) -> float | None:
         """A service without an object: usually long gone; else what it left running is ended after a grace."""
-        self._route(key, None)
+        self._gateway.want(key, None)
         seen = await self._facts.of(key)
         todo, wake_at = self._orphans.plan(key, seen)
         if todo:
@@ -158,7 +159,7 @@ class Loop:
     async def _enter(self, key: observed.ServiceKey, decision: seams.Decision, *, gone: bool) -> None:
         if gone:
             self._journal.forget(self._key(key))
-            self._route(key, None)
+            self._gateway.want(key, None)
             self._facts.forget(key)
             self.known.discard(key)
             log.info("%s is gone", key)
@@ -181,48 +182,11 @@ class Loop:
     def _key(self, key: observed.ServiceKey) -> store.Key:
         return store.Key(self._service.id, key.namespace, key.name)
 
-    # Routes: whoever plans says its own, one task publishes all.
-
-    def _route(self, key: observed.ServiceKey, route: routes.ServiceRoute | None) -> None:
-        if self._routes.get(key) == route:
-            return
-        if route is None:
-            del self._routes[key]
-        else:
-            self._routes[key] = route
-        self._publish.set()
-
     def _looked_at(self, key: observed.ServiceKey) -> None:
         if self._unseen:
             self._unseen.discard(key)
             if not self._unseen:
-                self._publish.set()
-
-    async def _publish_forever(self) -> None:
-        failures = 0
-        while True:
-            await self._publish.wait()
-            self._publish.clear()
-            if self._unseen is None or self._unseen:
-                continue
-            try:
-                await self._gateway.publish(routes.assemble(self._routes.values()))
-            except Exception as error:
-                failures += 1
-                self._metrics.publications.labels("error").inc()
-                delay = _RETRY.after(failures)
-                expected = isinstance(error, errors.MlshipError)
-                log.error(
-                    "the routes were not published: %s; next try in %.1f s",
-                    error,
-                    delay,
-                    exc_info=None if expected else error,
-                )
-                await aio.wait_event(self._publish, delay)
-                self._publish.set()
-            else:
-                failures = 0
-                self._metrics.publications.labels("ok").inc()
+                self._gateway.begin()
 
     # News.
 
@@ -258,7 +222,8 @@ class Loop:
         keys = {_service_key(body) for body in page.items}
         if self._unseen is None:
             self._unseen = set(keys)
-            self._publish.set()
+            if not keys:
+                self._gateway.begin()
         for key in keys | self.known:
             await self._queue.add(key)
         return page.version
@@ -284,6 +249,12 @@ class Loop:
         async for _ in news:
             for key in self._facts.moved():
                 await self._queue.add(key, urgent=False)
+
+    async def _follow_gate(self) -> None:
+        """Somebody waits: the look at the service comes first."""
+        assert self._gate is not None
+        async for key in self._gate.watch():
+            await self._queue.add(key)
 
     def _broken(self, name: str, error: BaseException) -> None:
         log.critical("%s ended: %s", name, error, exc_info=error)
