@@ -4,8 +4,8 @@ Every service has its own serial queue, so one that fails backs off alone. News 
 is wanted), the backend and the gateway (what is), and the plan's own ``wake_at``. Nothing depends on having seen every
 event: each look reads everything anew, and a source that fails is followed again after all services were queued.
 
-Routes of all services go to the gateway as one table, by one task that takes what is newest. After a start nothing is
-published before every service was looked at once, so that a restart never takes a route away from a healthy service.
+A service's route is handed to the gateway, which publishes what is newest. After a start it publishes no routes before
+every service was looked at once, so that a restart never takes a route away from a healthy service.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from mlship import aio, errors
 from mlship.backends import base
 from mlship.control import facts, journal, metrics, objects, orphans, planner, resources, seams, store, workqueue
-from mlship.plan import observed, routes
+from mlship.plan import observed
 
 log = logging.getLogger("mlship.loop")
 
@@ -65,9 +65,7 @@ class Loop:
         self._facts = facts_of
         self._orphans = orphans.Orphans(clock)
         self._queue: workqueue.Queue[observed.ServiceKey] = workqueue.Queue(self._look, on_error=self._failed)
-        self._routes: dict[observed.ServiceKey, routes.ServiceRoute] = {}
         self._unseen: set[observed.ServiceKey] | None = None
-        self._publish = asyncio.Event()
         self.known: set[observed.ServiceKey] = set()
 
     async def run(self) -> None:
@@ -81,7 +79,6 @@ class Loop:
                 owner.start(self._follow("gate", self._urgent(self._gate.watch)), name="follow gate")
             if self._feeds is not None:
                 owner.start(self._follow("feeds", self._urgent(self._feeds.watch)), name="follow feeds")
-            owner.start(self._publish_forever(), name="publish routes")
             await self._queue.run(workers=WORKERS)
         finally:
             await owner.close()
@@ -129,7 +126,7 @@ class Loop:
         world = dataclasses.replace(world, past=self._facts.past(key))
         decision = self._planner.decide(world, seen, now=self._clock())
         self._sized(key, decision, seen)
-        self._route(key, decision.route)
+        self._gateway.want(key, decision.route)
         if decision.actions:
             await self._backend.apply(key, decision.actions)
             self._count(decision)
@@ -146,7 +143,7 @@ class Loop:
 
     async def _without_object(self, key: observed.ServiceKey) -> float | None:
         """A service without an object: usually long gone; else what it left running is ended after a grace."""
-        self._route(key, None)
+        self._gateway.want(key, None)
         seen = await self._facts.of(key)
         todo, wake_at = self._orphans.plan(key, seen)
         if todo:
@@ -175,7 +172,7 @@ class Loop:
     async def _enter(self, key: observed.ServiceKey, decision: seams.Decision, *, gone: bool) -> None:
         if gone:
             self._journal.forget(self._key(key))
-            self._route(key, None)
+            self._gateway.want(key, None)
             self._forget(key)
             log.info("%s is gone", key)
             return
@@ -203,48 +200,11 @@ class Loop:
     def _key(self, key: observed.ServiceKey) -> store.Key:
         return store.Key(self._service.id, key.namespace, key.name)
 
-    # Routes: whoever plans says its own, one task publishes all.
-
-    def _route(self, key: observed.ServiceKey, route: routes.ServiceRoute | None) -> None:
-        if self._routes.get(key) == route:
-            return
-        if route is None:
-            del self._routes[key]
-        else:
-            self._routes[key] = route
-        self._publish.set()
-
     def _looked_at(self, key: observed.ServiceKey) -> None:
         if self._unseen:
             self._unseen.discard(key)
             if not self._unseen:
-                self._publish.set()
-
-    async def _publish_forever(self) -> None:
-        failures = 0
-        while True:
-            await self._publish.wait()
-            self._publish.clear()
-            if self._unseen is None or self._unseen:
-                continue
-            try:
-                await self._gateway.publish(routes.assemble(self._routes.values()))
-            except Exception as error:
-                failures += 1
-                self._metrics.publications.labels("error").inc()
-                delay = _RETRY.after(failures)
-                expected = isinstance(error, errors.MlshipError)
-                log.error(
-                    "the routes were not published: %s; next try in %.1f s",
-                    error,
-                    delay,
-                    exc_info=None if expected else error,
-                )
-                await aio.wait_event(self._publish, delay)
-                self._publish.set()
-            else:
-                failures = 0
-                self._metrics.publications.labels("ok").inc()
+                self._gateway.begin()
 
     # News.
 
@@ -280,7 +240,8 @@ class Loop:
         keys = {_service_key(body) for body in page.items}
         if self._unseen is None:
             self._unseen = set(keys)
-            self._publish.set()
+            if not keys:
+                self._gateway.begin()
         for key in keys | self.known:
             await self._queue.add(key)
         return page.version

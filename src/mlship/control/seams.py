@@ -135,7 +135,13 @@ class Gate(Protocol):
 class Gateway(Protocol):
     """What carries the traffic."""
 
-    async def publish(self, table: routes.RouteTable) -> None: ...
+    def want(self, service: observed.ServiceKey, route: routes.ServiceRoute | None) -> None:
+        """How a service shall be carried from now on; None: not at all. At once: it is carried in the background."""
+        ...
+
+    def begin(self) -> None:
+        """Every stored service was looked at: what nobody wants may leave, and routes may be published."""
+        ...
 
     def view(self, service: observed.ServiceKey) -> observed.Gateway: ...
 
