@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from mlship.gateway import render, stats
+from mlship.gateway import clusters, stats
 from mlship.plan import observed
 
 IRIS, OTHER = observed.ServiceKey("default", "iris"), observed.ServiceKey("team-a", "iris")
@@ -50,11 +50,19 @@ def test_what_is_not_in_the_form_is_left_out() -> None:
 
 
 def test_the_pattern_finds_the_clusters_that_are_rendered_and_no_others() -> None:
-    name = render.cluster_name(IRIS, "abcd1234", "http")
+    name = clusters.name(IRIS, "abcd1234", "http")
     pattern = re.compile(stats.pattern([IRIS]))
     assert pattern.search(f"cluster.{name}.{stats.TOTAL}")
-    assert not pattern.search(f"cluster.{render.cluster_name(OTHER, 'abcd1234', 'http')}.{stats.TOTAL}")
+    assert not pattern.search(f"cluster.{clusters.name(OTHER, 'abcd1234', 'http')}.{stats.TOTAL}")
     assert not pattern.search(f"cluster.{name}.upstream_rq_total_extra")
     many = [observed.ServiceKey("default", f"s{number}") for number in range(stats.MOST_NAMED + 1)]
     assert re.compile(stats.pattern(many)).search(f"cluster.{name}.{stats.TIME}")
     assert len(stats.pattern(many)) < 200
+
+
+def test_a_cluster_that_was_never_asked_counts_zero_and_one_that_is_not_there_is_not_known() -> None:
+    name = clusters.name(IRIS, "abcd1234", "http")
+    found = stats.parse(f"cluster.{name}.membership_total: 1\n")
+    assert found == {IRIS: {name: stats.Cluster()}}
+    assert stats.parse("") == {}
+    assert re.compile(stats.pattern([IRIS])).search(f"cluster.{name}.membership_total")
