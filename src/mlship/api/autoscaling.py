@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -30,6 +31,8 @@ HPA_CLASS, KPA_CLASS = "hpa.autoscaling.knative.dev", "kpa.autoscaling.knative.d
 UNBOUNDED = 10
 _HOUR = 3600.0
 _MANY = 10**6
+# Python reads more as a number than Go does: 1_0, blanks around it.
+_NUMBER = re.compile(r"[0-9.eE+-]{1,40}", re.ASCII)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -69,7 +72,7 @@ class Bounds:
 def _number(low: float, high: float) -> Callable[[str], float]:
     def parse(text: str) -> float:
         try:
-            value = float(text) if len(text) < 40 and text.strip() == text else math.nan
+            value = float(text) if _NUMBER.fullmatch(text) else math.nan
         except ValueError:
             value = math.nan
         if not low <= value <= high:
