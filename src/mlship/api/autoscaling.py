@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -30,6 +31,8 @@ HPA_CLASS, KPA_CLASS = "hpa.autoscaling.knative.dev", "kpa.autoscaling.knative.d
 UNBOUNDED = 10
 _HOUR = 3600.0
 _MANY = 10**6
+# Python reads more as a number than Go does: 1_0, blanks around it.
+_NUMBER = re.compile(r"[0-9.eE+-]{1,40}", re.ASCII)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -69,7 +72,7 @@ class Bounds:
 def _number(low: float, high: float) -> Callable[[str], float]:
     def parse(text: str) -> float:
         try:
-            value = float(text) if len(text) < 40 and text.strip() == text else math.nan
+            value = float(text) if _NUMBER.fullmatch(text) else math.nan
         except ValueError:
             value = math.nan
         if not low <= value <= high:
@@ -181,7 +184,8 @@ def bounds(part: component.Component, written: Written) -> Bounds:
 
 def metric(part: component.Component, written: Written) -> str | None:
     """The one metric that fields or annotations name; None when they name none."""
-    return part.scale_metric or written.metric or written.hpa_metric
+    share = "cpu" if written.hpa_utilization is not None else None
+    return part.scale_metric or written.metric or written.hpa_metric or share
 
 
 def queries(part: component.Component) -> tuple[component.MetricSpec, ...]:

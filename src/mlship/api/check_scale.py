@@ -49,8 +49,8 @@ def _replicas(part: component.Component, path: Path, annotations: Mapping[str, s
         value = getattr(part, name)
         if value is not None and value < 0:
             yield problems.refuse((*path, alias), f"{value} is negative", f"write {hint} or more")
-    if part.scale_target is not None and part.scale_target < 0:
-        yield problems.refuse((*path, "scaleTarget"), f"{part.scale_target} is negative", "write 1 or more")
+    if part.scale_target is not None and part.scale_target < 1:
+        yield problems.refuse((*path, "scaleTarget"), f"{part.scale_target} is nothing to aim at", "write 1 or more")
     bounds = autoscaling.bounds(part, autoscaling.read(annotations))
     if bounds.most is not None and bounds.least > bounds.most > 0:
         reason = f"minReplicas {bounds.least} is more than maxReplicas {bounds.most}"
@@ -119,7 +119,7 @@ def _hpa(part: component.Component, path: Path) -> Iterator[Problem]:
         hint = "write cpu or memory, or use deploymentMode Knative"
         yield problems.refuse((*path, "scaleMetric"), f"the hpa autoscaler knows no {metric}", hint)
     target = part.scale_target
-    if target is not None and (target < 1 or (metric == "cpu" and target > 100)):
+    if target is not None and metric == "cpu" and target > 100:
         yield problems.refuse((*path, "scaleTarget"), f"{target} is not a percentage in 1 to 100")
     for index, found in enumerate(autoscaling.queries(part)):
         here = (*path, "autoScaling", "metrics", index)
@@ -137,8 +137,6 @@ def _kpa(part: component.Component, path: Path) -> Iterator[Problem]:
     if part.scale_metric in ("cpu", "memory"):
         reason = f"Knative's autoscaler knows no {part.scale_metric}"
         yield problems.refuse((*path, "scaleMetric"), reason, "write concurrency or rps")
-    if part.scale_metric == "rps" and part.scale_target is not None and part.scale_target < 1:
-        yield problems.refuse((*path, "scaleTarget"), f"{part.scale_target} is not a rate from 1 on")
 
 
 def _keda(part: component.Component, path: Path) -> Iterator[Problem]:

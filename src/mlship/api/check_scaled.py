@@ -15,6 +15,8 @@ from mlship.api.problems import Path, Problem
 
 _TRUE_FALSE = ("true", "false")
 _ADDRESS = re.compile(r"[A-Za-z0-9._\[\]:-]+:[0-9]{1,5}", re.ASCII)
+# Python reads more as a number than Go does: 1_0, blanks around it.
+_NUMBER = re.compile(r"[0-9.eE+-]{1,40}", re.ASCII)
 _MOST = 10**6
 # What a trigger's metadata must hold, and what else it may; None: whatever its scaler takes.
 REQUIRED = {
@@ -166,7 +168,7 @@ def _replicas(text: str) -> str:
 def _float(low: float, *, beyond: bool) -> Callable[[str], str]:
     def check(text: str) -> str:
         try:
-            value = float(text) if len(text) < 40 else math.nan
+            value = float(text) if _NUMBER.fullmatch(text) else math.nan
         except ValueError:
             value = math.nan
         good = math.isfinite(value) and (value > low if beyond else value >= low)

@@ -28,15 +28,29 @@ def judge_component(part: component.Component, path: Path, annotations: Mapping[
         yield from _tolerance(part.auto_scaling.behavior, (*path, "autoScaling", "behavior"))
     yield from _metric_type(part, written, path)
     yield from _bounds(part, written, path)
-    for key in (*annotations, *(part.annotations or {})):
-        field = _OVERRIDDEN.get(key)
-        if field is not None and getattr(part, field[0]) is not None:
-            where: Path = (*path, "annotations", key) if key in (part.annotations or {}) else _annotation(key)
-            yield problems.notice(where, f"has no effect: {field[1]} says otherwise or the same")
+    places = {key: _annotation(key) for key in annotations}
+    places |= {key: (*path, "annotations", key) for key in part.annotations or {}}
+    for key, where in places.items():
+        reason = _vain(key, part, written)
+        if reason:
+            yield problems.notice(where, f"has no effect: {reason}")
 
 
 def _annotation(key: str) -> Path:
     return ("metadata", "annotations", key)
+
+
+def _vain(key: str, part: component.Component, written: autoscaling.Written) -> str:
+    """Why an annotation that is honoured says nothing here; empty when it does."""
+    field, alias = _OVERRIDDEN.get(key, ("", ""))
+    if field and getattr(part, field) is not None:
+        return f"{alias} is written, and holds"
+    name = autoscaling.metric(part, written)
+    if key in autoscaling.keys("hpa_utilization") and (name not in ("cpu", "memory") or part.scale_target is not None):
+        return "it is for the metrics cpu and memory without a scaleTarget"
+    if key in autoscaling.keys("utilization") and name in ("cpu", "memory"):
+        return "it is for the metrics concurrency and rps"
+    return ""
 
 
 _OVERRIDDEN = {
@@ -99,12 +113,13 @@ def _metric_type(part: component.Component, written: autoscaling.Written, path: 
 
 
 def _bounds(part: component.Component, written: autoscaling.Written, path: Path) -> Iterator[Problem]:
-    bounds = autoscaling.bounds(part, written)
     if autoscaling.fixed(written):
-        if bounds.most is not None and bounds.most > bounds.least:
-            reason = f"has no effect: autoscalerClass is {written.autoscaler}, so nothing is decided here"
-            yield problems.notice((*path, "maxReplicas"), reason)
+        for field in ("max_replicas", "scale_metric", "scale_target", "auto_scaling"):
+            if getattr(part, field) is not None:
+                reason = f"has no effect: autoscalerClass is {written.autoscaler}, so minReplicas replicas run"
+                yield problems.notice((*path, component.Component.model_fields[field].alias or field), reason)
         return
+    bounds = autoscaling.bounds(part, written)
     if bounds.most is not None or not autoscaling.asks(part, written):
         return
     most = max(autoscaling.unbounded(part, written), bounds.least, 1)

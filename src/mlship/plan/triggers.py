@@ -5,6 +5,7 @@ What a trigger's metadata may hold was judged by ``api.check_scaled``; a trigger
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 
 from mlship.api import quantity, scaledobject
@@ -72,7 +73,7 @@ def _measure(
     told, name = trigger.metadata, trigger.name or trigger.type
     value = trigger.metric_type == "Value"
     if trigger.type in ("cpu", "memory"):
-        target = _number(told.get("value", ""))
+        target = _quantity(told.get("value", ""))
         if scaledobject.metric_type(trigger) == "AverageValue":
             yield measures.amount(trigger.type, target)
         else:
@@ -81,7 +82,7 @@ def _measure(
         yield measures.prometheus(
             told.get("serverAddress", ""),
             told.get("query", ""),
-            _number(told.get("threshold", "")),
+            _positive(float(told.get("threshold") or 1)),
             value=value,
             name=name,
             activation=float(told.get("activationThreshold") or 0.0),
@@ -106,7 +107,11 @@ def _crons(spec: scaledobject.ScaledObjectSpec) -> Iterator[scaling.Cron]:
             )
 
 
-def _number(text: str) -> float:
-    """A number or a quantity that ``check`` knows to be more than 0."""
-    found = float(quantity.number(text)) if text else 0.0
-    return found if found > 0 else 1.0
+def _quantity(text: str) -> float:
+    """Cores, bytes or percent."""
+    return _positive(float(quantity.number(text or 1)))
+
+
+def _positive(found: float) -> float:
+    """What ``check`` knows to be a number above 0; anything else counts as 1."""
+    return found if 0 < found < math.inf else 1.0
