@@ -133,7 +133,11 @@ class Feeds:
     def of(self, service: observed.ServiceKey, *, now: float) -> observed.Demand:
         """See ``seams.Feeds``."""
         one = self._services.get(service)
-        return observed.Demand() if one is None else one.demand(now)
+        if one is None:
+            return observed.Demand()
+        if waiting := self._waiting(service):
+            one.held(now, waiting)
+        return one.demand(now)
 
     async def watch(self) -> AsyncIterator[observed.ServiceKey]:
         """See ``seams.Feeds``."""

@@ -136,6 +136,14 @@ class Followed:
             self.flow = flow.Flow(self._seconds)
         return self.flow
 
+    def held(self, now: float, waiting: int) -> None:
+        """Callers wait at the gate, perhaps of a service whose traffic nobody reads since it has no replica.
+
+        They are load like any other, and what they will have asked for when somebody reads again is counted here alone.
+        """
+        if self._traffic_decides:
+            self.traffic().concurrency.add(now, float(waiting))
+
     # What follows.
 
     def demand(self, now: float) -> observed.Demand:

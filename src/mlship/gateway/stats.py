@@ -20,9 +20,9 @@ ACTIVE, PENDING, TOTAL, TIME = (
     "upstream_rq_total",
     "upstream_rq_time",
 )
-# Envoy makes the counters of a cluster with its first request; this one says that the cluster is there without any.
-_MEMBERS = "membership_total"
-_STATS = f"({ACTIVE}|{PENDING}|{TOTAL}|{TIME}|{_MEMBERS})"
+# Envoy makes a cluster's counters with its first request, this one with the cluster.
+MEMBERS = "membership_total"
+_STATS = f"({ACTIVE}|{PENDING}|{TOTAL}|{TIME}|{MEMBERS})"
 # Beyond this a pattern that names each service costs Envoy more than the answer for all of them.
 MOST_NAMED = 64
 
@@ -71,7 +71,7 @@ def parse(text: str) -> dict[observed.ServiceKey, dict[str, Cluster]]:
     found: dict[observed.ServiceKey, dict[str, Cluster]] = {}
     for name, stats in counts.items():
         parts = name.split("/")
-        if len(parts) == 4 and (TOTAL in stats or _MEMBERS in stats):
+        if len(parts) == 4 and (TOTAL in stats or MEMBERS in stats):
             active = stats.get(ACTIVE, 0) + stats.get(PENDING, 0)
             made = Cluster(active=active, total=stats.get(TOTAL, 0), bins=bins.get(name, {}))
             found.setdefault(observed.ServiceKey(parts[0], parts[1]), {})[name] = made

@@ -199,3 +199,18 @@ def test_another_window_begins_anew() -> None:
     one.follow(dataclasses.replace(one.scaling or by(CPU, scaling.Origin.PUSH), policy=policy), seen(replica(0)), 2.0)
     assert one.flow is None
     assert one.demand(2.0).busy is None
+
+
+def test_callers_at_the_gate_of_a_sleeper_are_use_and_load() -> None:
+    one = followed_by(by(CONCURRENCY, scaling.Origin.GATEWAY, least=0), replica(0))
+    read(one, *[0] * 70)
+    assert one.demand(69.0).busy is False
+    one.follow(one.scaling, seen(), 70.0)
+    one.traffic().pause()
+    one.held(72.0, 60)
+    demand = one.demand(72.0)
+    assert demand.busy is True
+    assert demand.metrics["concurrency"].panic == 10.0
+    one.follow(one.scaling, seen(replica(0)), 72.5)
+    read(one, 60, 60, 60, start=73.0)
+    assert one.demand(75.0).busy is True

@@ -43,6 +43,11 @@ def test_a_service_has_its_clusters_of_every_revision_and_protocol() -> None:
     assert found[OTHER]["team-a/iris/abcd1234/http"].bins == {(1.1, 0.1): 3}
 
 
+def test_a_cluster_that_was_never_asked_has_counted_nothing() -> None:
+    found = stats.parse("cluster.default/iris/abcd1234/http.membership_total: 1\n")
+    assert found == {IRIS: {"default/iris/abcd1234/http": stats.Cluster()}}
+
+
 def test_what_is_not_in_the_form_is_left_out() -> None:
     assert stats.parse("") == {}
     assert stats.parse("cluster.x.upstream_rq_total: 3\nserver.uptime: 5\n  totals=1,1:1\n") == {}
