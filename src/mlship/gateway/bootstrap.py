@@ -131,7 +131,7 @@ def _local_replies() -> Resource:
     The first mapper that fits is used. Every 503 says when to come back.
     """
     mappers = []
-    for status, operator in ((_GATE_IS_AWAY, "EQ"), (503, "EQ"), (400, "GE")):
+    for status, operator in ((_GATE_IS_AWAY, "EQ"), (render.REFUSED, "EQ"), (503, "EQ"), (400, "GE")):
         for grpc in (True, False):
             mapper: Resource = {"filter": _status(operator, status)}
             if grpc:

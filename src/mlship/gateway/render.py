@@ -36,6 +36,8 @@ SERVICE_HEADER = "mlship-service"
 # How the gate is told which service a question is about, and through which revisions it may be sent on.
 GATE_HEADER = "x-mlship-gate"
 GATE_FILTER = "mlship.gate"
+# What the gate refuses with, mapped to 503 before anybody sees it: Envoy takes a 5xx for the failure of the gate itself.
+REFUSED = 425
 NAME_FILTER = "mlship.gate_name"
 MATCH_GRPC = {"name": "content-type", "string_match": {"prefix": "application/grpc"}}
 OVERWRITE = "OVERWRITE_IF_EXISTS_OR_ADD"
