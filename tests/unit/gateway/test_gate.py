@@ -80,7 +80,7 @@ async def test_news_of_many_callers_is_one(gateway, door):
 
     async def listen() -> None:
         async for service in door.watch():
-            heard.append(service)
+            heard.append(service)  # noqa: PERF401 - it never ends
 
     listening = asyncio.create_task(listen())
     async with client(gateway) as http, asyncio.TaskGroup() as group:
@@ -98,7 +98,7 @@ async def test_news_of_many_callers_is_one(gateway, door):
 async def test_who_leaves_frees_the_place(gateway, door):
     await gateway.carry(asleep())
     async with client(gateway) as http:
-        for body in (b"{}", b"x" * 9_000_000):
+        for body in (b"{}", b"x" * 3_000_000):
             call = asyncio.create_task(http.post("/v2/models/iris/infer", content=body))
             await until(lambda: door.waiting(IRIS) == 1)
             call.cancel()
@@ -112,9 +112,7 @@ async def test_one_too_many_is_refused_at_once(gateway, door):
         await until(lambda: door.waiting(IRIS) == 2)
         refused = await http.get("/v2/models/iris")
         assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
-        assert refused.json() == {
-            "error": "2 requests wait for default/iris already, and no more may; iris starts."
-        }
+        assert refused.json() == {"error": "2 requests wait for default/iris already, and no more may; iris starts."}
         assert refused.headers["content-type"] == "application/json"
         head = await http.head("/v2/models/iris")
         assert head.status_code == 503
@@ -271,9 +269,7 @@ asyncio.run(main())
 """
 
 
-async def test_a_gate_that_dies_costs_those_who_wait_a_refusal_and_warm_services_nothing(
-    gateway, where, upstream
-):
+async def test_a_gate_that_dies_costs_those_who_wait_a_refusal_and_warm_services_nothing(gateway, where, upstream):
     warm = await upstream("warm")
     socket = where.sockets / xds.GATE_SOCKET
     socket.unlink()
