@@ -61,8 +61,12 @@ def _gate_cluster(socket: str) -> Resource:
 
 
 def _gate_filters() -> list[Resource]:
-    """The name of the service, then the question in its name. Both are off but on routes that turn them on."""
-    naming = {"@type": _FILTERS + "header_mutation.v3.HeaderMutation", "mutations": {}}
+    """The route's name, then the question in its name. The question is off but on routes that turn it on."""
+    header = {"key": render.GATE_HEADER, "value": "%ROUTE_NAME%"}
+    naming = {
+        "@type": _FILTERS + "header_mutation.v3.HeaderMutation",
+        "mutations": {"request_mutations": [{"append": {"header": header, "append_action": render.OVERWRITE}}]},
+    }
     asking = {
         "@type": _FILTERS + "ext_authz.v3.ExtAuthz",
         "stat_prefix": "gate",
@@ -74,7 +78,7 @@ def _gate_filters() -> list[Resource]:
         "status_on_error": {"code": _GATE_IS_AWAY},
     }
     return [
-        {"name": render.NAME_FILTER, "disabled": True, "typed_config": naming},
+        {"name": "mlship.gate_name", "typed_config": naming},
         {"name": render.GATE_FILTER, "disabled": True, "typed_config": asking},
     ]
 
@@ -133,7 +137,7 @@ def _local_replies() -> Resource:
     The first mapper that fits is used. Every 503 says when to come back.
     """
     mappers = []
-    for status, operator in ((_GATE_IS_AWAY, "EQ"), (503, "EQ"), (400, "GE")):
+    for status, operator in ((_GATE_IS_AWAY, "EQ"), (render.REFUSED, "EQ"), (503, "EQ"), (400, "GE")):
         for grpc in (True, False):
             mapper: Resource = {"filter": _status(operator, status)}
             if grpc:

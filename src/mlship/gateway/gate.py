@@ -4,8 +4,8 @@ Envoy's external-authorization filter sends a question, an HTTP/1.1 request with
 until the answer comes; a caller that leaves is a connection that closes. What is answered is decided in ``waiting``;
 this is the socket, the clock and the answers' bytes. A question costs no task: it is a connection and an entry.
 
-200 lets the request go on. 503 with Retry-After refuses it; Envoy gives the sentence to the caller in its protocol's
-form.
+200 lets the request go on. Another status refuses it: Envoy answers the caller with 503, the Retry-After and, in the
+protocol's form, the sentence.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from mlship.plan import observed, routes
 
 _Answered = waiting.Answered
 _YES = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
-_NO = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: text/plain\r\nretry-after: %d\r\ncontent-length: %d\r\n\r\n"
+_NO = b"HTTP/1.1 %d Refused\r\ncontent-type: text/plain\r\nretry-after: %d\r\ncontent-length: %d\r\n\r\n"
 _NAME = render.GATE_HEADER.encode()
 # Envoy refuses larger local replies than its buffers; a sentence is shorter.
 _LONGEST_REASON = 3500
@@ -174,7 +174,7 @@ class _Asker(asyncio.Protocol):
         reason = said.reason[:_LONGEST_REASON].encode()
         # The question has its request's method, and the answer to a HEAD has no body.
         body = b"" if self._parser.get_method() == b"HEAD" else reason
-        self._transport.write(_NO % (said.retry_after, len(body)) + body)
+        self._transport.write(_NO % (render.REFUSED, said.retry_after, len(body)) + body)
 
 
 def _now() -> float:

@@ -13,7 +13,7 @@ What a service contributes is rendered once and kept by whoever publishes (``Blo
 so that a change of one service among thousands costs Python a join and no rendering.
 
 A route of a service that is gated says two things more: that the gate is asked (the filter is off everywhere else), and
-in whose name, in a header that overwrites whatever a client sent and that no replica sees.
+in whose name: its own name, which a filter copies into a header over whatever a client sent, and no replica sees.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ SERVICE_HEADER = "mlship-service"
 # How the gate is told which service a question is about, and through which revisions it may be sent on.
 GATE_HEADER = "x-mlship-gate"
 GATE_FILTER = "mlship.gate"
-NAME_FILTER = "mlship.gate_name"
+# What the gate refuses with, mapped to 503 before anybody sees it: Envoy takes a 5xx for a failure of the gate itself.
+REFUSED = 425
 MATCH_GRPC = {"name": "content-type", "string_match": {"prefix": "application/grpc"}}
 OVERWRITE = "OVERWRITE_IF_EXISTS_OR_ADD"
 _STREAM_METHOD = "/inference.GRPCInferenceService/ModelStreamInfer"
@@ -128,15 +129,18 @@ def hosts_of(service: observed.ServiceKey, domain: str) -> tuple[str, ...]:
 
 
 def _virtual_host(route: routes.ServiceRoute, domain: str) -> Resource:
-    return {
+    found: Resource = {
         "name": str(route.service),
         "domains": list(hosts_of(route.service, domain)),
         "retry_policy": _RETRIES,
         "routes": [
-            *_grpc({"prefix": "/"}, route, []),
-            _to(route, {"prefix": "/"}, "http"),
+            *_grpc({"prefix": "/"}, route, [], asks=False),
+            _to(route, {"prefix": "/"}, "http", asks=False),
         ],
     }
+    if route.gate is not None:
+        found["typed_per_filter_config"] = _ASK_THE_GATE
+    return found
 
 
 def _by_name(name: str, route: routes.ServiceRoute) -> list[Resource]:
@@ -155,9 +159,9 @@ def _named(name: str) -> Resource:
 
 def _by_full_path(route: routes.ServiceRoute) -> list[Resource]:
     prefix = f"/serving/{route.service.namespace}/{route.service.name}"
-    cut = {"pattern": {"regex": f"^{re.escape(prefix)}/?"}, "substitution": "/"}
     return [
-        _to(route, {"path_separated_prefix": prefix}, "http", regex_rewrite=cut),
+        _to(route, {"path": prefix}, "http", prefix_rewrite="/"),
+        _to(route, {"prefix": prefix + "/"}, "http", prefix_rewrite="/"),
         *_grpc({"prefix": "/"}, route, [_named(str(route.service))]),
     ]
 
@@ -208,10 +212,10 @@ def _says(status: int, text: str) -> Resource:
     return {"status": status, "body": {"inline_string": text[:3500]}}
 
 
-def _grpc(match: Resource, route: routes.ServiceRoute, headers: list[Resource]) -> list[Resource]:
+def _grpc(match: Resource, route: routes.ServiceRoute, headers: list[Resource], *, asks: bool = True) -> list[Resource]:
     conditions = [MATCH_GRPC, *headers]
-    stream = _to(route, {"path": _STREAM_METHOD, "headers": conditions}, "grpc", timeout=0.0)
-    return [stream, _to(route, {**match, "headers": conditions}, "grpc")]
+    stream = _to(route, {"path": _STREAM_METHOD, "headers": conditions}, "grpc", timeout=0.0, asks=asks)
+    return [stream, _to(route, {**match, "headers": conditions}, "grpc", asks=asks)]
 
 
 def _to(
@@ -220,9 +224,13 @@ def _to(
     protocol: str,
     *,
     timeout: float | None = None,
-    regex_rewrite: Resource | None = None,
+    prefix_rewrite: str | None = None,
+    asks: bool = True,
 ) -> Resource:
-    """One route to a service, or to the sentence that says why it cannot be reached."""
+    """One route to a service, or to the sentence that says why it cannot be reached.
+
+    ``asks``: it turns the gate on itself if the service has one.
+    """
     if not route.splits:
         text = route.message or f"{route.service} has no ready replica."
         return {"match": match, "direct_response": _says(503, text)}
@@ -236,23 +244,20 @@ def _to(
                 for split in route.splits
             ]
         }
-    if regex_rewrite is not None:
-        action["regex_rewrite"] = regex_rewrite
+    if prefix_rewrite is not None:
+        action["prefix_rewrite"] = prefix_rewrite
     found: Resource = {"match": match, "route": action}
     if route.gate is not None:
-        found["typed_per_filter_config"] = _ask_the_gate(route)
+        revisions = [split.revision for split in route.splits if split.weight]
+        found["name"] = " ".join([str(route.service), *revisions])
+        if asks:
+            found["typed_per_filter_config"] = _ASK_THE_GATE
     return found
 
 
-def _ask_the_gate(route: routes.ServiceRoute) -> Resource:
-    revisions = [split.revision for split in route.splits if split.weight]
-    header = {"key": GATE_HEADER, "value": " ".join([str(route.service), *revisions])}
-    mutation = {"append": {"header": header, "append_action": OVERWRITE}}
-    return {
-        NAME_FILTER: {"@type": _NAME_PER_ROUTE, "mutations": {"request_mutations": [mutation]}},
-        GATE_FILTER: {"@type": _GATE_PER_ROUTE, "check_settings": {}},
+_ASK_THE_GATE = {
+    GATE_FILTER: {
+        "@type": TYPE + "envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute",
+        "check_settings": {},
     }
-
-
-_NAME_PER_ROUTE = TYPE + "envoy.extensions.filters.http.header_mutation.v3.HeaderMutationPerRoute"
-_GATE_PER_ROUTE = TYPE + "envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute"
+}

@@ -167,32 +167,29 @@ class SmallBackend:
 
 
 class SmallGateway:
-    """A gateway that carries a table as soon as it is published."""
+    """A gateway that carries what is wanted at once; ``begun``: it was told that all services were looked at."""
 
     def __init__(self) -> None:
-        self.tables: list[routes.RouteTable] = []
-        self.failures = 0
-        self.hold = asyncio.Event()
-        self.hold.set()
+        self.wanted: dict[observed.ServiceKey, routes.ServiceRoute] = {}
+        self.begun: set[observed.ServiceKey] | None = None
         self._news = asyncio.Event()
-        self._applied: dict[observed.ServiceKey, frozenset[observed.Endpoint]] = {}
 
-    async def publish(self, table: routes.RouteTable) -> None:
-        await self.hold.wait()
-        if self.failures:
-            self.failures -= 1
-            raise errors.BackendError("Envoy refuses")
-        self.tables.append(table)
-        self._applied = {
-            route.service: frozenset(one for split in route.splits for one in split.endpoints)
-            for route in table.services
-        }
-        self._news.set()
+    def want(self, service: observed.ServiceKey, route: routes.ServiceRoute | None) -> None:
+        before = dict(self.wanted)
+        if route is None:
+            self.wanted.pop(service, None)
+        else:
+            self.wanted[service] = route
+        if self.wanted != before:
+            self._news.set()
+
+    def begin(self) -> None:
+        self.begun = set(self.wanted)
 
     def view(self, service: observed.ServiceKey) -> observed.Gateway:
-        return observed.Gateway(
-            running=True, url="http://localhost:8080", applied=self._applied.get(service, frozenset())
-        )
+        route = self.wanted.get(service)
+        applied = frozenset(one for split in route.splits for one in split.endpoints) if route else frozenset()
+        return observed.Gateway(running=True, url="http://localhost:8080", applied=applied)
 
     async def watch(self) -> AsyncIterator[None]:
         while True:
