@@ -63,11 +63,3 @@ def test_the_pattern_finds_the_clusters_that_are_rendered_and_no_others() -> Non
     many = [observed.ServiceKey("default", f"s{number}") for number in range(stats.MOST_NAMED + 1)]
     assert re.compile(stats.pattern(many)).search(f"cluster.{name}.{stats.TIME}")
     assert len(stats.pattern(many)) < 200
-
-
-def test_a_cluster_that_was_never_asked_counts_zero_and_one_that_is_not_there_is_not_known() -> None:
-    name = clusters.name(IRIS, "abcd1234", "http")
-    found = stats.parse(f"cluster.{name}.membership_total: 1\n")
-    assert found == {IRIS: {name: stats.Cluster()}}
-    assert stats.parse("") == {}
-    assert re.compile(stats.pattern([IRIS])).search(f"cluster.{name}.membership_total")
