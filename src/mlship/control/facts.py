@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
+from mlship import aio
 from mlship.backends import base
 from mlship.control import resources, seams, store
 from mlship.plan import observed
@@ -22,9 +25,10 @@ class Facts:
         self.newest[key] = seen
         return seen
 
-    def moved(self) -> list[observed.ServiceKey]:
-        """The services that the gateway treats otherwise than when they were last looked at."""
-        return [key for key, seen in self.newest.items() if self._gateway.view(key) != seen.gateway]
+    def moved(self, among: Collection[observed.ServiceKey] | None = None) -> list[observed.ServiceKey]:
+        """Those of ``among`` (None: of all) that the gateway treats otherwise than when they were last looked at."""
+        known = self.newest if among is None else [key for key in among if key in self.newest]
+        return [key for key in known if self._gateway.view(key) != self.newest[key].gateway]
 
     def forget(self, key: observed.ServiceKey) -> None:
         """The service is gone."""
@@ -38,14 +42,25 @@ def runtimes(catalog: resources.Catalog) -> frozenset[str]:
 
 async def world(kept: store.Store, catalog: resources.Catalog, key: observed.ServiceKey) -> seams.World:
     """The stored objects about a service. Raises SpecError (NotFound) when there is no such service."""
-    service = await kept.get(store.Key(catalog.kind("InferenceService").id, key.namespace, key.name))
-    return await around(kept, catalog, service)
+    asked = store.Key(catalog.kind("InferenceService").id, key.namespace, key.name)
+    # Asked together, so that the store answers in one turn.
+    service, (namespaced, cluster) = await aio.both(kept.get(asked), _runtimes(kept, catalog, key.namespace))
+    return seams.World(service, namespaced=namespaced.items, cluster=cluster.items)
 
 
 async def around(kept: store.Store, catalog: resources.Catalog, body: store.Object) -> seams.World:
     """``body``, stored or not, with the runtimes it may select; objects that select none are given none."""
     if body.get("kind") != "InferenceService":
         return seams.World(body)
-    namespaced = await kept.page(catalog.kind("ServingRuntime").id, namespace=body["metadata"]["namespace"])
-    cluster = await kept.page(catalog.kind("ClusterServingRuntime").id)
+    namespaced, cluster = await _runtimes(kept, catalog, body["metadata"]["namespace"])
     return seams.World(body, namespaced=namespaced.items, cluster=cluster.items)
+
+
+async def _runtimes(
+    kept: store.Store, catalog: resources.Catalog, namespace: str
+) -> tuple[store.Page, store.Page]:
+    """The runtimes of a namespace, and those for all."""
+    return await aio.both(
+        kept.page(catalog.kind("ServingRuntime").id, namespace=namespace),
+        kept.page(catalog.kind("ClusterServingRuntime").id),
+    )

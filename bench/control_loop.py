@@ -1,0 +1,259 @@
+"""What one change costs the control plane beside N other services, and what each of them costs it at rest.
+
+    python -m bench.control_loop [--sizes 10 100 1000 10000] [--changes 200] [--json FILE]
+
+The real store on a real file, the real loop and planner, and a world (``small_world``) that does at once what it is
+asked for. For each N, in a process of its own: N services at zero are stored; the control plane is started; one of them
+is given a replica (``minReplicas`` 0 to 1) and takes it back, again and again. Measured: the time from the write to
+the action reaching the backend; the processor time of the whole process for each change, status, journal and routes
+included; processor time while nothing happens; the time from start until every service has been looked at; and the
+growth of the resident memory from the empty control plane to the one with N services, over N.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import json
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import psutil
+
+from bench import conditions, small_world
+from mlship import aio
+from mlship.control import facts, journal, ledger, loop, metrics, planner, rules, sqlite, store
+from mlship.plan import actions, observed, routes
+
+SIZES = (10, 100, 1000, 10000)
+_IDLE_SECONDS = 5.0
+_DEADLINE = 60.0
+
+
+class Gateway:
+    """Carries what is published at once."""
+
+    def __init__(self) -> None:
+        self._applied: dict[observed.ServiceKey, frozenset[observed.Endpoint]] = {}
+        self._news = asyncio.Event()
+        self.publications = 0
+
+    async def publish(self, table: routes.RouteTable) -> None:
+        """See ``seams.Gateway``."""
+        self.publications += 1
+        self._applied = {
+            route.service: frozenset(one for split in route.splits for one in split.endpoints)
+            for route in table.services
+            if route.splits
+        }
+        self._news.set()
+
+    def view(self, service: observed.ServiceKey) -> observed.Gateway:
+        """See ``seams.Gateway``."""
+        return observed.Gateway(
+            running=True, url="http://localhost:8080", applied=self._applied.get(service, frozenset())
+        )
+
+    async def watch(self) -> AsyncIterator[None]:
+        """See ``seams.Gateway``."""
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            yield None
+
+    async def close(self) -> None:
+        """See ``seams.Gateway``."""
+
+    async def stop(self) -> None:
+        """See ``seams.Gateway``."""
+
+
+def service(name: str, replicas: int = 0) -> dict[str, Any]:
+    """An InferenceService as a user writes it."""
+    return {
+        "apiVersion": "serving.kserve.io/v1beta1",
+        "kind": "InferenceService",
+        "metadata": {"name": name, "namespace": "default", "labels": {"team": "fraud"}},
+        "spec": {
+            "predictor": {
+                "minReplicas": replicas,
+                "maxReplicas": 4,
+                "model": {"modelFormat": {"name": "sklearn"}, "storageUri": f"https://models.example.com/{name}/model.joblib"},
+            }
+        },
+    }
+
+
+class Plane:
+    """A control plane over the small world."""
+
+    def __init__(self, folder: pathlib.Path) -> None:
+        self._database = sqlite.Database(folder / "state.db")
+        self.catalog = rules.catalog()
+        self.begun: dict[observed.ServiceKey, float] = {}
+        self.backend = small_world.Backend(self._applied)
+        self.gateway = Gateway()
+        self.started: asyncio.Event = asyncio.Event()
+
+    def _applied(self, service: observed.ServiceKey, todo: Sequence[actions.Action]) -> None:
+        if any(isinstance(one, (actions.StartReplica, actions.StopReplica)) for one in todo):
+            self.begun[service] = time.perf_counter()
+
+    def key(self, name: str) -> store.Key:
+        return store.Key(self.catalog.kind("InferenceService").id, "default", name)
+
+    async def __aenter__(self) -> Plane:
+        await self._database.open()
+        drained = frozenset(one.id for one in self.catalog.all if one.drained)
+        self.kept = ledger.Ledger(self._database, drained=drained)
+        self.meter = metrics.Metrics()
+        self.turning = loop.Loop(
+            kept=self.kept, catalog=self.catalog, backend=self.backend, gateway=self.gateway,
+            facts_of=facts.Facts(self.backend, self.gateway), planner=planner.Planner(),
+            book=journal.Journal(self.kept), meter=self.meter,
+        )  # fmt: skip
+        self._tasks = aio.Tasks(_raise)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.turning.close()
+        await self._tasks.close()
+        await self.kept.close()
+
+    def start(self) -> None:
+        """Have the loop run."""
+        self._tasks.start(self.turning.run(), name="loop")
+
+    def looks(self) -> float:
+        """How many reconciliations there have been."""
+        return self.meter.reconciles.labels("ok")._value.get()
+
+    async def settled(self, looks: float) -> None:
+        """Wait for so many looks at least, and for a moment without another."""
+        async with asyncio.timeout(_DEADLINE):
+            while self.looks() < looks:
+                await asyncio.sleep(0.001)
+            before = -1.0
+            while before != self.looks():
+                before = self.looks()
+                await asyncio.sleep(0.05)
+
+    async def change(self, name: str, replicas: int) -> float:
+        """Give a service so many replicas; seconds from the write to its action."""
+        who = observed.ServiceKey("default", name)
+        self.begun.pop(who, None)
+        began = time.perf_counter()
+        await self.kept.replace(self.key(name), service(name, replicas))
+        async with asyncio.timeout(_DEADLINE):
+            while who not in self.begun:  # a sleep of 0: the loop itself must not wait for a timer
+                await asyncio.sleep(0)
+        return self.begun[who] - began
+
+
+def _raise(name: str, error: BaseException) -> None:
+    raise RuntimeError(f"{name} ended") from error
+
+
+async def _fill(folder: pathlib.Path, count: int) -> None:
+    async with Plane(folder) as plane:
+        for first in range(0, count, 500):
+            names = [f"s{number:05d}" for number in range(first, min(count, first + 500))]
+            await asyncio.gather(*(plane.kept.create(plane.key(name), service(name)) for name in names))
+
+
+async def _measure(folder: pathlib.Path, count: int, changes: int) -> dict[str, float]:
+    me = psutil.Process()
+    async with Plane(folder) as plane:
+        gc.collect()
+        empty = me.memory_info().rss
+        began = time.perf_counter()
+        plane.start()
+        await plane.settled(count)
+        started = time.perf_counter() - began - 0.05
+        gc.collect()
+        full = me.memory_info().rss
+        before, looks = time.process_time(), plane.looks()
+        await asyncio.sleep(_IDLE_SECONDS)
+        idle = (time.process_time() - before) / _IDLE_SECONDS
+        idle_looks = plane.looks() - looks
+        spent, busy = [], []
+        for number in range(changes):
+            name = f"s{number // 2 * 7919 % count:05d}"
+            at = time.process_time()
+            spent.append(await plane.change(name, (number + 1) % 2))
+            # All that follows of it: status, journal, route, and the look at what the route did.
+            await asyncio.sleep(0.03)
+            busy.append(time.process_time() - at)
+        ordered = sorted(spent)
+        return {
+            "services": count,
+            "changes": changes,
+            "p50_ms": statistics.median(spent) * 1e3,
+            "p99_ms": ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))] * 1e3,
+            "cpu_ms": statistics.median(busy) * 1e3,
+            "idle_percent": idle * 100,
+            "idle_looks": idle_looks,
+            "start_s": started,
+            "rss_mib": full / 2**20,
+            "kb_each": (full - empty) / 1e3 / count,
+        }
+
+
+def _one(count: int, changes: int) -> dict[str, float]:
+    """One size, its objects stored by a process of its own, so that their making is not in the memory measured."""
+    with tempfile.TemporaryDirectory(prefix="mlship-loop-") as name:
+        folder = pathlib.Path(name)
+        command = [sys.executable, "-m", "bench.control_loop", "--folder", name]
+        subprocess.run([*command, "--fill", str(count)], check=True)
+        done = subprocess.run(
+            [*command, "--measure", str(count), "--changes", str(changes)], check=True, stdout=subprocess.PIPE
+        )
+        found: dict[str, float] = json.loads(done.stdout)
+        found["database_mib"] = sum(one.stat().st_size for one in folder.iterdir()) / 2**20
+        return found
+
+
+def table(rows: Sequence[dict[str, float]]) -> str:
+    """For people."""
+    lines = [
+        f"{'services':>9}{'p50':>10}{'p99':>10}{'CPU/change':>12}{'idle CPU':>10}{'start':>9}{'RSS':>10}{'each':>9}"
+    ]
+    lines += [
+        f"{one['services']:9.0f}{one['p50_ms']:7.2f} ms{one['p99_ms']:7.2f} ms{one['cpu_ms']:9.2f} ms"
+        f"{one['idle_percent']:8.2f} %{one['start_s']:7.2f} s{one['rss_mib']:6.0f} MiB{one['kb_each']:6.1f} kB"
+        for one in rows
+    ]
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m bench.control_loop", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
+    parser.add_argument("--changes", type=int, default=200)
+    parser.add_argument("--json", type=pathlib.Path)
+    for hidden, kind in (("--folder", pathlib.Path), ("--fill", int), ("--measure", int)):
+        parser.add_argument(hidden, type=kind, help=argparse.SUPPRESS)
+    asked = parser.parse_args(arguments)
+    if asked.fill is not None:
+        aio.run(_fill(asked.folder, asked.fill))
+    elif asked.measure is not None:
+        print(json.dumps(aio.run(_measure(asked.folder, asked.measure, asked.changes))))
+    else:
+        found = conditions.now()
+        rows = [_one(size, asked.changes) for size in asked.sizes]
+        print(f"{conditions.line(found)}\n{table(rows)}")
+        if asked.json is not None:
+            conditions.keep(asked.json, "control_loop", found, rows=rows)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
