@@ -56,9 +56,7 @@ async def around(kept: store.Store, catalog: resources.Catalog, body: store.Obje
     return seams.World(body, namespaced=namespaced.items, cluster=cluster.items)
 
 
-async def _runtimes(
-    kept: store.Store, catalog: resources.Catalog, namespace: str
-) -> tuple[store.Page, store.Page]:
+async def _runtimes(kept: store.Store, catalog: resources.Catalog, namespace: str) -> tuple[store.Page, store.Page]:
     """The runtimes of a namespace, and those for all."""
     return await aio.both(
         kept.page(catalog.kind("ServingRuntime").id, namespace=namespace),

@@ -74,15 +74,15 @@ class Ledger:
         def work(connection: sqlite.Connection) -> store.Page:
             version = _version(connection)
             clause, values = _within(resource, namespace)
-            rest = f"FROM objects WHERE {clause} AND (namespace, name) > (?, ?)"  # noqa: S608 - clauses of our own
+            rest = f"FROM objects WHERE {clause} AND (namespace, name) > (?, ?)"
             values = (*values, *(after or ("", "")))
             cut = limit if limit and where is None else -1
-            rows = connection.execute(f"SELECT body {rest} ORDER BY namespace, name LIMIT ?", (*values, cut))  # noqa: S608
+            rows = connection.execute(f"SELECT body {rest} ORDER BY namespace, name LIMIT ?", (*values, cut))
             bodies = (orjson.loads(text) for (text,) in rows)
             found = [body for body in bodies if where is None or where(body)]
             items, there = found, len(found)
             if limit and where is None and there == limit:
-                there = connection.execute(f"SELECT count(*) {rest}", values).fetchone()[0]  # noqa: S608
+                there = connection.execute(f"SELECT count(*) {rest}", values).fetchone()[0]
             elif limit:
                 items = found[:limit]
             last = None
