@@ -33,7 +33,8 @@ GRACE_SECONDS = 5.0
 class Outcome:
     """One request, on ``time.perf_counter``: due, sent, ended; its status, 0 when the connection broke.
 
-    ``waited``: no connection was free when it was due, which is the server's doing and not the generator's.
+    ``waited``: no connection was free when it was due, which is the server's doing and not the generator's. ``said``:
+    the beginning of an answer that is not good, or why there is none.
     """
 
     due: float
@@ -41,6 +42,7 @@ class Outcome:
     ended: float
     status: int
     waited: bool = False
+    said: str = ""
 
 
 class Connection(asyncio.Protocol):
@@ -80,21 +82,21 @@ class Connection(asyncio.Protocol):
         status = self._parser.get_status_code()
         if status == 200:
             self._load.answer = answer
-        self._tell(status)
+        self._tell(status, "" if status == 200 else b"".join(answer)[:300].decode(errors="replace"))
         if self._parser.should_keep_alive():
             self._parser = httptools.HttpResponseParser(self)
             self._load.free(self)
         else:
             self.close()
 
-    def connection_lost(self, _: Exception | None) -> None:
+    def connection_lost(self, error: Exception | None) -> None:
         self._load.lost(self)
         if self._busy:
             self._busy = False
-            self._tell(0)
+            self._tell(0, f"the connection ended: {error}")
 
-    def _tell(self, status: int) -> None:
-        self._load.ended(Outcome(self._due, self._sent, time.perf_counter(), status, self._waited))
+    def _tell(self, status: int, said: str = "") -> None:
+        self._load.ended(Outcome(self._due, self._sent, time.perf_counter(), status, self._waited, said))
 
     def close(self) -> None:
         if self._transport is not None:
@@ -118,18 +120,18 @@ class Load:
         self.answer: list[bytes] = []  # the last good one's body, in parts
         self.due = 0
 
-    async def run(self, *, grace: float = GRACE_SECONDS) -> None:
-        """Send, then wait for what is under way, at most ``grace`` seconds."""
+    async def run(self, *, grace: float = GRACE_SECONDS, stop: asyncio.Event | None = None) -> None:
+        """Send until the time is over or ``stop`` is set, then wait for what is under way, ``grace`` seconds at most."""
         total = max(1, round(self._rate * self._seconds))
         began = time.perf_counter()
-        while self.due < total:
+        while self.due < total and not (stop is not None and stop.is_set()):
             now = time.perf_counter()
             while self.due < total and began + self.due / self._rate <= now:
                 self._one(began + self.due / self._rate)
                 self.due += 1
             await asyncio.sleep(max(0.0, began + self.due / self._rate - time.perf_counter()))
         until = time.perf_counter() + grace
-        while len(self.outcomes) < total and time.perf_counter() < until:
+        while len(self.outcomes) < self.due and time.perf_counter() < until:
             self._finished.clear()
             try:
                 async with asyncio.timeout(until - time.perf_counter()):
@@ -152,10 +154,10 @@ class Load:
         loop = asyncio.get_running_loop()
         try:
             _, made = await loop.create_connection(lambda: Connection(self), self._host, self._port)
-        except OSError:
+        except OSError as error:
             if self._waiting:
                 due = self._waiting.popleft()
-                self.ended(Outcome(due, due, time.perf_counter(), 0))
+                self.ended(Outcome(due, due, time.perf_counter(), 0, said=f"not connected: {error}"))
             return
         self._all.add(made)
         self.free(made)

@@ -74,8 +74,7 @@ class Extras:
         """The control plane about itself."""
         counts: dict[str, int] = {}
         for resource in self._parts.catalog.all:
-            page = await self._parts.kept.page(resource.id, limit=1)
-            counts[resource.kind] = len(page.items) + page.remaining
+            counts[resource.kind] = await self._parts.kept.count(resource.id)
         objects = {kind: count for kind, count in counts.items() if count}
         return replies.json({**self._parts.about(), "objects": objects})
 
@@ -91,8 +90,8 @@ class Extras:
     async def metrics(self, request: requests.Request) -> responses.Response:
         """The control plane's figures for Prometheus."""
         for resource in self._parts.catalog.all:
-            page = await self._parts.kept.page(resource.id, limit=1)
-            self._parts.meter.objects.labels(resource.kind).set(len(page.items) + page.remaining)
+            count = await self._parts.kept.count(resource.id)
+            self._parts.meter.objects.labels(resource.kind).set(count)
         return responses.Response(self._parts.meter.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     def _key(self, key: observed.ServiceKey) -> store.Key:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
+from mlship import aio
 from mlship.backends import base
 from mlship.control import resources, seams, store
 from mlship.plan import elastic, observed, scaling
+
+_Objects = tuple[store.Object, ...]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -74,9 +77,10 @@ class Facts:
             wanted=counts.get("wanted", 0), ready=counts.get("ready", 0), past=decision.past, scaling=decision.scaling
         )
 
-    def moved(self) -> list[observed.ServiceKey]:
-        """The services that the gateway treats otherwise than when they were last looked at."""
-        return [key for key, seen in self.newest.items() if self._gateway.view(key) != seen.gateway]
+    def moved(self, among: Collection[observed.ServiceKey] | None = None) -> list[observed.ServiceKey]:
+        """Those of ``among`` (None: of all) that the gateway treats otherwise than when they were last looked at."""
+        known = self.newest if among is None else [key for key in among if key in self.newest]
+        return [key for key in known if self._gateway.view(key) != self.newest[key].gateway]
 
     def forget(self, key: observed.ServiceKey) -> None:
         """The service is gone."""
@@ -90,23 +94,33 @@ def runtimes(catalog: resources.Catalog) -> frozenset[str]:
 
 
 def scalers(catalog: resources.Catalog) -> str:
-    """The id of the kind that says how another object is scaled; empty when it is not served."""
-    return next((one.id for one in catalog.all if one.kind == "ScaledObject"), "")
+    """The id of the kind that says how another object is scaled."""
+    return catalog.kind("ScaledObject").id
 
 
 async def world(kept: store.Store, catalog: resources.Catalog, key: observed.ServiceKey) -> seams.World:
     """The stored objects about a service. Raises SpecError (NotFound) when there is no such service."""
-    service = await kept.get(store.Key(catalog.kind("InferenceService").id, key.namespace, key.name))
-    return await around(kept, catalog, service)
+    asked = store.Key(catalog.kind("InferenceService").id, key.namespace, key.name)
+    # Asked together, so that the store answers in one turn.
+    service, (namespaced, cluster, scaled) = await aio.both(kept.get(asked), _around(kept, catalog, key.namespace))
+    return seams.World(service, namespaced=namespaced, cluster=cluster, scaled=scaled)
 
 
 async def around(kept: store.Store, catalog: resources.Catalog, body: store.Object) -> seams.World:
     """``body``, stored or not, with the runtimes it may select and what may scale it; other kinds are given none."""
     if body.get("kind") != "InferenceService":
         return seams.World(body)
-    namespaced = await kept.page(catalog.kind("ServingRuntime").id, namespace=body["metadata"]["namespace"])
-    cluster = await kept.page(catalog.kind("ClusterServingRuntime").id)
-    scaled: tuple[store.Object, ...] = ()
-    if kind := scalers(catalog):
-        scaled = (await kept.page(kind, namespace=body["metadata"]["namespace"])).items
-    return seams.World(body, namespaced=namespaced.items, cluster=cluster.items, scaled=scaled)
+    namespaced, cluster, scaled = await _around(kept, catalog, body["metadata"]["namespace"])
+    return seams.World(body, namespaced=namespaced, cluster=cluster, scaled=scaled)
+
+
+async def _around(kept: store.Store, catalog: resources.Catalog, namespace: str) -> tuple[_Objects, _Objects, _Objects]:
+    """The runtimes of a namespace, those for all, and what may scale a service of it; asked for in one turn."""
+    (namespaced, cluster), scaled = await aio.both(
+        aio.both(
+            kept.page(catalog.kind("ServingRuntime").id, namespace=namespace),
+            kept.page(catalog.kind("ClusterServingRuntime").id),
+        ),
+        kept.page(scalers(catalog), namespace=namespace),
+    )
+    return namespaced.items, cluster.items, scaled.items

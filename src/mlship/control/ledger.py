@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import sys
 import time
 import uuid
 from collections.abc import Callable, Mapping
@@ -72,21 +73,41 @@ class Ledger:
     ) -> store.Page:
         def work(connection: sqlite.Connection) -> store.Page:
             version = _version(connection)
-            rows = connection.execute(
-                "SELECT body FROM objects WHERE resource = ? AND (? IS NULL OR namespace = ?) "
-                "AND (namespace, name) > (?, ?) ORDER BY namespace, name",
-                (resource, namespace, namespace, *(after or ("", ""))),
-            )
+            clause, values = _within(resource, namespace)
+            rest = f"FROM objects WHERE {clause} AND (namespace, name) > (?, ?)"
+            values = (*values, *(after or ("", "")))
+            cut = limit if limit and where is None else -1
+            rows = connection.execute(f"SELECT body {rest} ORDER BY namespace, name LIMIT ?", (*values, cut))
             bodies = (orjson.loads(text) for (text,) in rows)
             found = [body for body in bodies if where is None or where(body)]
-            items = found if not limit else found[:limit]
+            items, there = found, len(found)
+            if limit and where is None and there == limit:
+                there = connection.execute(f"SELECT count(*) {rest}", values).fetchone()[0]
+            elif limit:
+                items = found[:limit]
             last = None
-            if len(items) < len(found):
+            if len(items) < there:
                 metadata = items[-1]["metadata"]
                 last = (metadata.get("namespace", ""), metadata["name"])
-            return store.Page(items=tuple(items), version=version, last=last, remaining=len(found) - len(items))
+            return store.Page(items=tuple(items), version=version, last=last, remaining=there - len(items))
 
         return await self._database.run(work)
+
+    async def names(self, resource: str, *, namespace: str | None = None) -> store.Names:
+        def work(connection: sqlite.Connection) -> store.Names:
+            clause, values = _within(resource, namespace)
+            order = "ORDER BY namespace, name"
+            rows = connection.execute(f"SELECT namespace, name FROM objects WHERE {clause} {order}", values)  # noqa: S608
+            return store.Names(tuple((sys.intern(one), name) for one, name in rows), _version(connection))
+
+        return await self._database.run(work)
+
+    async def count(self, resource: str) -> int:
+        return await self._database.run(
+            lambda connection: int(
+                connection.execute("SELECT count(*) FROM objects WHERE resource = ?", (resource,)).fetchone()[0]
+            )
+        )
 
     async def replace(
         self,
@@ -295,6 +316,13 @@ def _event(row: sqlite.Row) -> store.Event:
         object=orjson.loads(body),
         previous=None if previous is None else orjson.loads(previous),
     )
+
+
+def _within(resource: str, namespace: str | None) -> tuple[str, tuple[str, ...]]:
+    """The condition for the objects of a kind, in all namespaces or one: what the primary key begins with."""
+    if namespace is None:
+        return "resource = ?", (resource,)
+    return "resource = ? AND namespace = ?", (resource, namespace)
 
 
 def _find(connection: sqlite.Connection, key: store.Key) -> store.Object | None:

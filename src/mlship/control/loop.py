@@ -130,9 +130,12 @@ class Loop:
         if decision.actions:
             await self._backend.apply(key, decision.actions)
             self._count(decision)
-        gone = await self._write(world.service, decision)
-        await self._enter(key, decision, gone=gone)
-        return None if gone else decision.wake_at
+        if decision.finished and await self._removed(world.service):
+            self._farewell(key)
+            return None
+        # Together, so that both are on disk after one flush.
+        await aio.both(self._write(world.service, decision), self._enter(key, decision))
+        return decision.wake_at
 
     def _sized(self, key: observed.ServiceKey, decision: seams.Decision, seen: observed.Observed) -> None:
         before, after = self._facts.past(key), decision.past
@@ -153,29 +156,30 @@ class Loop:
             self._forget(key)
         return wake_at
 
-    async def _write(self, service: store.Object, decision: seams.Decision) -> bool:
-        """Write the status, or remove what is finished; whether the object is gone."""
-        key, uid = store.key_of(self._service.id, service), service["metadata"]["uid"]
+    async def _removed(self, service: store.Object) -> bool:
+        """Remove what has nothing left, unless a finalizer holds it; whether it is gone."""
+        key = store.key_of(self._service.id, service)
+        return await self._store.remove(key, uid=service["metadata"]["uid"])
+
+    async def _write(self, service: store.Object, decision: seams.Decision) -> None:
+        """Write the status where it has changed."""
+        if decision.status is None or decision.status == service.get("status"):
+            return
+        key, given = store.key_of(self._service.id, service), store.Precondition(uid=service["metadata"]["uid"])
         try:
-            if decision.finished and await self._store.remove(key, uid=uid):
-                return True
-            if decision.status is not None and decision.status != service.get("status"):
-                await self._store.replace(
-                    key, {"status": decision.status}, part=store.Part.STATUS, given=store.Precondition(uid=uid)
-                )
+            await self._store.replace(key, {"status": decision.status}, part=store.Part.STATUS, given=given)
         except errors.SpecError as error:
             # Deleted, or made anew, since it was read: its event is on the way and has the last word.
             if error.reason not in (errors.Reason.NOT_FOUND, errors.Reason.CONFLICT):
                 raise
-        return False
 
-    async def _enter(self, key: observed.ServiceKey, decision: seams.Decision, *, gone: bool) -> None:
-        if gone:
-            self._journal.forget(self._key(key))
-            self._gateway.want(key, None)
-            self._forget(key)
-            log.info("%s is gone", key)
-            return
+    def _farewell(self, key: observed.ServiceKey) -> None:
+        self._journal.forget(self._key(key))
+        self._gateway.want(key, None)
+        self._forget(key)
+        log.info("%s is gone", key)
+
+    async def _enter(self, key: observed.ServiceKey, decision: seams.Decision) -> None:
         done = tuple(str(action) for action in decision.actions)
         if done:
             log.info("%s: %s", key, decision.summary, extra={"actions": list(done), "why": list(decision.why)})
@@ -236,15 +240,15 @@ class Loop:
 
     async def _queue_all(self) -> int:
         """Queue every stored service; the version they were listed at."""
-        page = await self._store.page(self._service.id)
-        keys = {_service_key(body) for body in page.items}
+        found = await self._store.names(self._service.id)
+        keys = {observed.ServiceKey(*pair) for pair in found.pairs}
         if self._unseen is None:
             self._unseen = set(keys)
             if not keys:
                 self._gateway.begin()
         for key in keys | self.known:
             await self._queue.add(key)
-        return page.version
+        return found.version
 
     async def _concerned(self, event: store.Event) -> Iterable[observed.ServiceKey]:
         """The services that an event makes worth a look: not those whose status alone was written."""
@@ -256,8 +260,8 @@ class Loop:
             return _targets(event)
         if event.key.resource not in facts.runtimes(self._catalog):
             return ()
-        page = await self._store.page(self._service.id, namespace=event.key.namespace or None)
-        return [_service_key(body) for body in page.items]
+        found = await self._store.names(self._service.id, namespace=event.key.namespace or None)
+        return [observed.ServiceKey(*pair) for pair in found.pairs]
 
     async def _follow_backend(self) -> None:
         async for key in self._backend.watch():
@@ -265,9 +269,8 @@ class Loop:
             await self._queue.add(key, urgent=False)
 
     async def _follow_gateway(self) -> None:
-        news: AsyncIterator[None] = self._gateway.watch()
-        async for _ in news:
-            for key in self._facts.moved():
+        async for among in self._gateway.watch():
+            for key in self._facts.moved(among):
                 await self._queue.add(key, urgent=False)
 
     def _urgent(self, news: Callable[[], AsyncIterator[observed.ServiceKey]]) -> Callable[[], Awaitable[None]]:
@@ -291,7 +294,3 @@ def _targets(event: store.Event) -> set[observed.ServiceKey]:
         if target:
             found.add(observed.ServiceKey(event.key.namespace, target))
     return found
-
-
-def _service_key(body: store.Object) -> observed.ServiceKey:
-    return observed.ServiceKey(body["metadata"]["namespace"], body["metadata"]["name"])

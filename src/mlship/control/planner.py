@@ -23,9 +23,12 @@ T = TypeVar("T", bound=meta.Object)
 class Planner:
     """``seams.Planner`` over the pure plan."""
 
+    def __init__(self) -> None:
+        self._read = Reader()
+
     def decide(self, world: seams.World, seen: observed.Observed, *, now: float) -> seams.Decision:
         """See ``seams.Planner``."""
-        made = reconcile.plan(desired(world), seen, now)
+        made = reconcile.plan(desired(world, self._read), seen, now)
         return seams.Decision(
             actions=made.actions,
             route=made.route,
@@ -40,25 +43,47 @@ class Planner:
 
     def explain(self, world: seams.World, seen: observed.Observed, *, now: float) -> Sequence[causes.Cause]:
         """See ``seams.Planner``."""
-        return causes.chain(desired(world).service, seen, world.service.get("status"), now, past=world.past)
+        return causes.chain(desired(world, self._read).service, seen, world.service.get("status"), now, past=world.past)
 
 
-def desired(world: seams.World) -> reconcile.Desired:
+class Reader:
+    """Reads stored objects that many services share, such as runtimes, once for each version of them."""
+
+    def __init__(self, *, most: int = 1024) -> None:
+        self._most = most
+        self._known: dict[tuple[str, str], meta.Object | None] = {}
+
+    def understood(self, bodies: Sequence[store.Object], kind: type[T]) -> tuple[T, ...]:
+        """As the function of this name; one that was read before is neither read nor complained about again."""
+        return tuple(found for body in bodies if isinstance(found := self._one(body, kind), kind))
+
+    def _one(self, body: store.Object, kind: type[T]) -> meta.Object | None:
+        mark = (body["metadata"].get("uid", ""), body["metadata"].get("resourceVersion", ""))
+        if not all(mark):  # not stored, so nothing tells it from another of its name
+            return next(iter(understood((body,), kind)), None)
+        if mark not in self._known:
+            if len(self._known) >= self._most:
+                del self._known[next(iter(self._known))]
+            self._known[mark] = next(iter(understood((body,), kind)), None)
+        return self._known[mark]
+
+
+def desired(world: seams.World, read: Reader) -> reconcile.Desired:
     """The typed form of what is stored. Raises SpecError when the service is no longer understood."""
     return reconcile.Desired(
         service=_typed(world.service, service.InferenceService),
-        namespaced=understood(world.namespaced, runtime.ServingRuntime),
-        cluster=understood(world.cluster, runtime.ClusterServingRuntime),
+        namespaced=read.understood(world.namespaced, runtime.ServingRuntime),
+        cluster=read.understood(world.cluster, runtime.ClusterServingRuntime),
         deleting="deletionTimestamp" in world.service["metadata"],
-        scaled=_scaled(world),
+        scaled=_scaled(world, read),
         past=world.past,
     )
 
 
-def _scaled(world: seams.World) -> scaledobject.ScaledObject | None:
+def _scaled(world: seams.World, read: Reader) -> scaledobject.ScaledObject | None:
     """The ScaledObject that targets the service; of several the oldest, and the log names the others."""
     name = world.service["metadata"]["name"]
-    mine = [one for one in understood(world.scaled, scaledobject.ScaledObject) if one.target == name]
+    mine = [one for one in read.understood(world.scaled, scaledobject.ScaledObject) if one.target == name]
     mine.sort(key=lambda one: (one.metadata.creation_timestamp or "", one.name))
     if len(mine) > 1:
         others = ", ".join(one.name for one in mine[1:])

@@ -65,8 +65,8 @@ def _about(behind: parts.Parts) -> list[routing.Route]:
     async def namespaces(request: requests.Request) -> responses.Response:
         names = {"default"}
         for resource in catalog.all:
-            page = await behind.kept.page(resource.id)
-            names |= {body["metadata"].get("namespace", "default") for body in page.items}
+            found = await behind.kept.names(resource.id)
+            names |= {namespace or "default" for namespace, _ in found.pairs}
         items = [discovery.namespace(name) for name in sorted(names)]
         version = str(await behind.kept.version())
         return replies.json(

@@ -6,7 +6,7 @@ The composition root puts the real ones in; tests put in worlds of their own.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 from mlship.control import store
@@ -145,7 +145,9 @@ class Gateway(Protocol):
 
     def view(self, service: observed.ServiceKey) -> observed.Gateway: ...
 
-    def watch(self) -> AsyncIterator[None]: ...
+    def watch(self) -> AsyncIterator[Collection[observed.ServiceKey] | None]:
+        """The services whose ``view`` may have changed, each change at least once; None: any of them."""
+        ...
 
     async def close(self) -> None: ...
 

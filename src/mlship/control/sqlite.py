@@ -1,15 +1,18 @@
 """The one door to SQLite: a database file, one thread that alone touches it, transactions, and errors in our words.
 
 WAL with ``synchronous=FULL``: every acknowledged transaction is on disk before the caller goes on, so that neither
-SIGKILL nor a power cut loses it (a disk that lies about flushing still can). Writes are rare, a flush is cheap here.
+SIGKILL nor a power cut loses it (a disk that lies about flushing still can). A flush is what takes time, so what has
+come while the thread was busy shares one: each caller's work in a savepoint of its own, all of them in one commit.
 The file carries its schema version; ``_MIGRATIONS`` brings an older file up to date, a newer one is refused.
 """
 
 from __future__ import annotations
 
 import asyncio
+import collections
 import concurrent.futures
 import contextlib
+import dataclasses
 import pathlib
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -18,6 +21,8 @@ from typing import Any, TypeVar
 from mlship import errors
 
 T = TypeVar("T")
+
+_TOGETHER = 64
 
 # Each entry lifts the schema by one version; never edit one that has been released, add another.
 _MIGRATIONS: tuple[str, ...] = (
@@ -38,7 +43,20 @@ _MIGRATIONS: tuple[str, ...] = (
     );
     CREATE INDEX journal_of ON journal (resource, namespace, name, id);
     """,
+    # Names and their number without reading the bodies beside them.
+    "CREATE INDEX names ON objects (resource, namespace, name)",
 )
+
+
+@dataclasses.dataclass(slots=True)
+class _Job:
+    """One caller's work, and what became of it."""
+
+    work: Callable[[sqlite3.Connection], Any]
+    then: Callable[[], object] | None
+    answer: asyncio.Future[Any]
+    result: Any = None
+    error: BaseException | None = None
 
 
 class Database:
@@ -48,25 +66,27 @@ class Database:
         self.path = path
         self._thread = concurrent.futures.ThreadPoolExecutor(max_workers=1, thread_name_prefix="sqlite")
         self._connection: sqlite3.Connection | None = None
+        self._jobs: collections.deque[_Job] = collections.deque()
+        self._called = False
 
     async def open(self) -> None:
         """Open or make the file, check it, bring its schema up to date. Raises BackendError."""
         await self._on_thread(self._open)
 
     async def run(self, work: Callable[[sqlite3.Connection], T], *, then: Callable[[], object] | None = None) -> T:
-        """Run ``work`` in one transaction on the database's thread: all of it is kept, or nothing.
+        """Run ``work`` on the database's thread: all of it is kept, or nothing, and nobody sees a part.
 
         Raises BackendError when the file or the disk fails, and whatever ``work`` raises. A caller that is cancelled
-        meanwhile leaves the transaction to finish; ``then`` is called on that thread after it was kept.
+        meanwhile leaves the work to finish; ``then`` is called on that thread after it was kept. ``work`` may be called
+        again, on the state as it was, when the commit that it shared has failed.
         """
 
-        def whole() -> T:
-            result = self._transact(work)
-            if then is not None:
-                then()
-            return result
-
-        return await self._on_thread(whole)
+        answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._jobs.append(_Job(work, then, answer))
+        if not self._called:
+            self._called = True
+            self._thread.submit(self._work)
+        return await answer
 
     async def close(self) -> None:
         """Finish what runs and close the file."""
@@ -93,11 +113,53 @@ class Database:
                 raise
             self._connection = connection
 
-    def _transact(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    def _work(self) -> None:
+        """On the thread: everything that waits, in as few transactions as may be."""
+        # Said first: whoever comes from now on calls again, and finds nothing left or something to do.
+        self._called = False
+        while self._jobs:
+            jobs = [self._jobs.popleft() for _ in range(min(len(self._jobs), _TOGETHER))]
+            try:
+                self._transact(jobs)
+            except BaseException as error:  # noqa: BLE001 - whoever asked is told, each alone
+                self._alone(jobs, error)
+            # A loop that is closed has nobody left who waits.
+            with contextlib.suppress(RuntimeError):
+                for job in jobs:
+                    if job.then is not None and job.error is None:
+                        job.then()
+                jobs[0].answer.get_loop().call_soon_threadsafe(_tell, jobs)
+
+    def _alone(self, jobs: list[_Job], error: BaseException) -> None:
+        """The commit failed: one bad write must not take the others with it, so each has its own now."""
+        for job in jobs:
+            job.result, job.error = None, error
+            if len(jobs) > 1:
+                try:
+                    self._transact([job])
+                except BaseException as own:  # noqa: BLE001 - as above
+                    job.result, job.error = None, own
+
+    def _transact(self, jobs: list[_Job]) -> None:
         if self._connection is None:
             raise errors.BackendError(f"the state database {self.path} is not open")
         with self._translated(), _transaction(self._connection) as connection:
-            return work(connection)
+            for job in jobs:
+                self._one(connection, job)
+
+    def _one(self, connection: sqlite3.Connection, job: _Job) -> None:
+        """One work in a savepoint. Raises only what leaves no transaction to go on with."""
+        job.error = None
+        connection.execute("SAVEPOINT job")
+        try:
+            with self._translated():
+                job.result = job.work(connection)
+        except BaseException as error:
+            if not connection.in_transaction:
+                raise
+            connection.execute("ROLLBACK TO job")
+            job.error = error
+        connection.execute("RELEASE job")
 
     def _close(self) -> None:
         if self._connection is not None:
@@ -115,6 +177,16 @@ class Database:
                 f"the state database {self.path} cannot be opened: {error.strerror or error}.",
                 hint="Check the folder and its permissions, or choose another one with MLSHIP_HOME.",
             ) from error
+
+
+def _tell(jobs: list[_Job]) -> None:
+    for job in jobs:
+        if job.answer.done():
+            continue
+        if job.error is None:
+            job.answer.set_result(job.result)
+        else:
+            job.answer.set_exception(job.error)
 
 
 @contextlib.contextmanager

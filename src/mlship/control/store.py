@@ -68,6 +68,14 @@ class Page:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Names:
+    """(namespace, name) of every object of a kind, in order, and the version they were listed at."""
+
+    pairs: tuple[tuple[str, str], ...]
+    version: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Precondition:
     """What must hold of the stored object for a write to happen; empty is no condition."""
 
@@ -114,6 +122,14 @@ class Store(Protocol):
         limit: int | None = None,
     ) -> Page:
         """Objects of a kind for which ``where`` holds, behind ``after`` in (namespace, name), at most ``limit``."""
+        ...
+
+    async def names(self, resource: str, *, namespace: str | None = None) -> Names:
+        """Who is there, without reading what they are."""
+        ...
+
+    async def count(self, resource: str) -> int:
+        """How many objects of a kind there are."""
         ...
 
     async def replace(

@@ -12,12 +12,17 @@ what is observed would spin.
 from __future__ import annotations
 
 import asyncio
+import collections
 import dataclasses
+import heapq
+import itertools
 import math
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
+
+_SPARE = 64
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -38,33 +43,44 @@ class _Entry:
     running: bool = False
     urgent: bool = False
     failures: int = 0
+    ticket: int = 0
 
 
 class Schedule(Generic[K]):
-    """Which key is due when. Every method is one transition; ``now`` is any clock that does not run backwards."""
+    """Which key is due when. Every method is one transition; ``now`` is any clock that does not run backwards.
+
+    A transition costs the logarithm of the number of keys, or less. What is not due yet is in a heap; what is due
+    waits in line, first come, first served. Neither is searched when a key's time changes: the key gets a new ticket,
+    and what carries an old one is passed over. So that they stay few, the heap is now and then made anew.
+    """
 
     def __init__(self, backoff: Backoff | None = None) -> None:
         self._backoff = backoff or Backoff()
         self._entries: dict[K, _Entry] = {}
+        self._later: list[tuple[float, int, K]] = []
+        self._line: collections.deque[K] = collections.deque()
+        self._tickets = itertools.count(1)
 
     def add(self, key: K, now: float, *, urgent: bool = True) -> None:
         """Have ``key`` worked on now, or right after the work that is under way."""
         entry = self._entries.setdefault(key, _Entry())
         if urgent or entry.running or not entry.failures:
-            entry.due = min(entry.due, now)
             entry.urgent = entry.urgent or urgent
+            self._advance(now)
+            if entry.due > now:
+                self._file(key, entry, now)
 
     def take(self, now: float) -> K | None:
         """The key that has been due longest and is with nobody; it is with the caller until ``done``."""
-        due = [(entry.due, place, key) for place, (key, entry) in enumerate(self._entries.items()) if not entry.running]
-        first = min(due, default=None, key=lambda one: one[:2])
-        if first is None or first[0] > now:
+        self._advance(now)
+        if not self._line:
             return None
-        entry = self._entries[first[2]]
+        key = self._line.popleft()
+        entry = self._entries[key]
         entry.running = True
         entry.urgent = False
         entry.due = math.inf
-        return first[2]
+        return key
 
     def done(self, key: K, now: float, *, wake_at: float | None = None) -> None:
         """The work on ``key`` succeeded; look again at ``wake_at``, or when it is added."""
@@ -74,6 +90,8 @@ class Schedule(Generic[K]):
             entry.due = min(entry.due, wake_at)
         if entry.due == math.inf:
             del self._entries[key]
+        else:
+            self._file(key, entry, entry.due)
 
     def failed(self, key: K, now: float) -> float:
         """The work on ``key`` failed; it is due again after a back-off, which is returned in seconds.
@@ -83,16 +101,48 @@ class Schedule(Generic[K]):
         entry = self._finish(key)
         entry.failures += 1
         delay = 0.0 if entry.urgent else self._backoff.after(entry.failures)
-        entry.due = now + delay
+        self._file(key, entry, now + delay)
         return delay
 
     def next_due(self) -> float:
         """When the next key that is with nobody is due; infinity when none is."""
-        return min((entry.due for entry in self._entries.values() if not entry.running), default=math.inf)
+        waiting = self._entries[self._line[0]].due if self._line else math.inf
+        self._drop_old()
+        return min(waiting, self._later[0][0] if self._later else math.inf)
 
     def depth(self, now: float) -> int:
         """How many keys are due and wait for a worker."""
-        return sum(not entry.running and entry.due <= now for entry in self._entries.values())
+        self._advance(now)
+        return len(self._line)
+
+    def _file(self, key: K, entry: _Entry, due: float) -> None:
+        """Have ``key`` be due then; while it is being worked on, that is only noted."""
+        entry.due = due
+        if entry.running:
+            return
+        entry.ticket = next(self._tickets)
+        heapq.heappush(self._later, (due, entry.ticket, key))
+        if len(self._later) > 2 * len(self._entries) + _SPARE:
+            self._later = [one for one in self._later if self._holds(one)]
+            heapq.heapify(self._later)
+
+    def _advance(self, now: float) -> None:
+        """Put in line what has fallen due."""
+        self._drop_old()
+        while self._later and self._later[0][0] <= now:
+            _, _, key = heapq.heappop(self._later)
+            self._entries[key].ticket = 0
+            self._line.append(key)
+            self._drop_old()
+
+    def _drop_old(self) -> None:
+        while self._later and not self._holds(self._later[0]):
+            heapq.heappop(self._later)
+
+    def _holds(self, filed: tuple[float, int, K]) -> bool:
+        """Whether it is the newest word about its key."""
+        entry = self._entries.get(filed[2])
+        return entry is not None and entry.ticket == filed[1]
 
     def _finish(self, key: K) -> _Entry:
         entry = self._entries.get(key)

@@ -22,7 +22,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from typing import Protocol
 
 import orjson
@@ -82,7 +82,7 @@ class Publisher:
         *,
         domain: str,
         version: Callable[[str], Awaitable[str | None]],
-        changed: Callable[[], None],
+        changed: Callable[[Collection[observed.ServiceKey]], None],
         published: Callable[[Exception | None], None],
     ) -> None:
         self._store = store
@@ -190,7 +190,7 @@ class Publisher:
         confirmed, self._unsure = self._unsure, set()
         for key in confirmed:
             self._confirmed(key)
-        self._changed()
+        self._changed(confirmed)
         return True
 
     def _change(self, key: observed.ServiceKey, target: Revisions) -> None:

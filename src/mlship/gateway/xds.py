@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import pathlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from typing import Protocol
 
 import orjson
@@ -71,8 +71,10 @@ class Gateway:
         self._admin_socket = where.sockets / "envoy-admin.sock"
         self._admin = admin.Admin(self._admin_socket)
         self._changed = asyncio.Event()
+        # Whose view may have changed since somebody asked; None: everybody's.
+        self._news: set[observed.ServiceKey] | None = None
         self._publisher = publisher.Publisher(
-            self._store, gate, domain=listen.domain, version=self._version, changed=self._changed.set,
+            self._store, gate, domain=listen.domain, version=self._version, changed=self._moved,
             published=published,
         )  # fmt: skip
         self._owner = aio.Tasks(lambda name, error: published(error if isinstance(error, Exception) else None))
@@ -127,6 +129,7 @@ class Gateway:
             self._ready = ready
             self._answered = True
             self._on_event("Envoy answers." if ready else "Envoy does not answer; the supervisor restarts it.")
+        self._news = None
         self._changed.set()
 
     def view(self, service: observed.ServiceKey) -> observed.Gateway:
@@ -145,12 +148,18 @@ class Gateway:
             return "Envoy is starting."
         return f"Envoy is not answering; its log is {self._home.logs / 'gateway.log'}."
 
-    async def watch(self) -> AsyncIterator[None]:
-        """Yields whenever ``view`` may have changed; changes in between are one."""
+    async def watch(self) -> AsyncIterator[Collection[observed.ServiceKey] | None]:
+        """Yields the services whose ``view`` may have changed, None for all; changes in between are one."""
         while True:
             await self._changed.wait()
             self._changed.clear()
-            yield None
+            news, self._news = self._news, set()
+            yield news
+
+    def _moved(self, services: Collection[observed.ServiceKey]) -> None:
+        if self._news is not None:
+            self._news.update(services)
+        self._changed.set()
 
     def want(self, service: observed.ServiceKey, route: routes.ServiceRoute | None) -> None:
         """How a service shall be carried from now on; None: not at all. At once; ``view`` tells when it is so."""

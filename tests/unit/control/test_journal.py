@@ -45,3 +45,13 @@ async def test_an_object_made_anew_begins_anew(kept, service_key, service):
     assert await book.read(service_key()) == ()
     await book.record(service_key(), now=2.0, summary="keep 1")
     assert len(await book.read(service_key())) == 1
+
+
+async def test_a_control_plane_that_starts_again_goes_on_where_the_journal_ends(kept, service_key):
+    for summary, actions in (("keep 1", []), ("start 1", ["start"]), ("failing", [])):
+        for at in (1.0, 2.0):  # a journal each, as after a restart
+            error = "no" if summary == "failing" else ""
+            await journal.Journal(kept).record(service_key(), now=at, summary=summary, actions=actions, error=error)
+    entries = await journal.Journal(kept).read(service_key())
+    assert [(one["summary"], one["count"]) for one in entries] == [("keep 1", 1), ("start 1", 2), ("failing", 2)]
+    assert entries[1]["lastTime"] == "1970-01-01T00:00:02Z"

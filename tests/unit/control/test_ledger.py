@@ -14,7 +14,7 @@ import threading
 import pytest
 
 from mlship import errors
-from mlship.control import sqlite, store
+from mlship.control import ledger, sqlite, store
 
 
 def reason(caught: pytest.ExceptionInfo[errors.SpecError]) -> errors.Reason:
@@ -331,3 +331,28 @@ async def test_what_was_acknowledged_survives_sigkill(tmp_path: pathlib.Path):
     assert numbers[:acknowledged] == list(range(1, acknowledged + 1))
     assert page.version == len(numbers)
     await kept.close()
+
+
+async def test_names_and_numbers_are_told_without_the_objects(kept, service, service_key):
+    resource = service_key().resource
+    for namespace, name in (("b", "x"), ("a", "z"), ("a", "y")):
+        await kept.create(service_key(name, namespace), service(name, namespace))
+    found = await kept.names(resource)
+    assert found.pairs == (("a", "y"), ("a", "z"), ("b", "x"))
+    assert found.version == await kept.version()
+    assert (await kept.names(resource, namespace="a")).pairs == (("a", "y"), ("a", "z"))
+    assert (await kept.count(resource), await kept.count("others.example.com")) == (3, 0)
+
+
+async def test_a_page_reads_what_it_gives_and_counts_the_rest(kept, service, service_key, monkeypatch):
+    resource = service_key().resource
+    for number in range(20):
+        await kept.create(service_key(f"s{number:02d}"), service(f"s{number:02d}"))
+    reads = []
+    loads = ledger.orjson.loads
+    monkeypatch.setattr(ledger.orjson, "loads", lambda text: reads.append(1) or loads(text))
+    page = await kept.page(resource, limit=3, after=("default", "s04"))
+    assert [one["metadata"]["name"] for one in page.items] == ["s05", "s06", "s07"]
+    assert (page.remaining, page.last, len(reads)) == (12, ("default", "s07"), 3)
+    last = await kept.page(resource, limit=3, after=("default", "s16"))
+    assert (len(last.items), last.remaining, last.last) == (3, 0, None)

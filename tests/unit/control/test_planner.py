@@ -67,3 +67,31 @@ def test_a_service_that_is_no_longer_understood_is_an_error(service):
     wrong["spec"] = {"containers": [{"name": "kserve-container", "image": "x"}], "supportedModelFormats": []}
     with pytest.raises(errors.SpecError):
         planner.Planner().decide(seams.World(wrong), observed.Observed(), now=0.0)
+
+
+def test_a_runtime_is_read_once_for_each_version_of_it(service, caplog, monkeypatch):
+    reads = []
+    parse = planner.load.parse
+    monkeypatch.setattr(planner.load, "parse", lambda body: reads.append(body["kind"]) or parse(body))
+    broken = stored({"apiVersion": "serving.kserve.io/v1alpha1", "kind": "ServingRuntime",
+                     "metadata": {"name": "old", "namespace": "default"}, "spec": {"unknown": 1}})  # fmt: skip
+    held = planner.Planner()
+    for version in ("3", "3", "4", "3"):
+        broken["metadata"]["resourceVersion"] = version
+        held.decide(seams.World(stored(service()), namespaced=(broken,)), observed.Observed(), now=0.0)
+    assert reads.count("ServingRuntime") == 2
+    assert caplog.text.count("old is left out") == 2
+    del broken["metadata"]["resourceVersion"]
+    for _ in range(2):  # not stored: nothing tells it from another of its name
+        held.decide(seams.World(stored(service()), namespaced=(broken,)), observed.Observed(), now=0.0)
+    assert reads.count("ServingRuntime") == 4
+
+
+def test_what_is_remembered_of_runtimes_is_bounded(service):
+    read = planner.Reader(most=2)
+    body = stored({"apiVersion": "serving.kserve.io/v1alpha1", "kind": "ServingRuntime",
+                   "metadata": {"name": "old", "namespace": "default"}, "spec": {"unknown": 1}})  # fmt: skip
+    for version in range(5):
+        body["metadata"]["resourceVersion"] = str(version)
+        assert read.understood((body,), planner.runtime.ServingRuntime) == ()
+    assert len(read._known) == 2

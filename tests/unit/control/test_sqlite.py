@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import pathlib
 import sqlite3
 import stat
+import threading
 
 import pytest
 
@@ -94,11 +96,12 @@ async def test_a_migration_that_fails_leaves_the_old_schema(tmp_path: pathlib.Pa
     database = sqlite.Database(path)
     await database.open()
     await database.close()
+    before = len(sqlite._MIGRATIONS)
     monkeypatch.setattr(sqlite, "_MIGRATIONS", (*sqlite._MIGRATIONS, "CREATE TABLE extra (x); CREATE NONSENSE"))
     with pytest.raises(errors.BackendError):
         await sqlite.Database(path).open()
     connection = sqlite3.connect(path)
-    assert connection.execute("PRAGMA user_version").fetchone() == (1,)
+    assert connection.execute("PRAGMA user_version").fetchone() == (before,)
     assert not connection.execute("SELECT name FROM sqlite_master WHERE name = 'extra'").fetchall()
     connection.close()
 
@@ -132,3 +135,80 @@ async def test_a_full_disk_is_said_and_changes_nothing(tmp_path: pathlib.Path):
 async def test_a_database_that_is_not_open_says_so(tmp_path: pathlib.Path):
     with pytest.raises(errors.BackendError, match="not open"):
         await sqlite.Database(tmp_path / "state.db").run(lambda one: None)
+
+
+async def opened(tmp_path: pathlib.Path) -> sqlite.Database:
+    database = sqlite.Database(tmp_path / "state.db")
+    await database.open()
+    return database
+
+
+async def test_what_comes_together_shares_a_commit_and_each_fails_alone(tmp_path: pathlib.Path):
+    database = await opened(tmp_path)
+    commits: list[str] = []
+    await database.run(lambda one: one.set_trace_callback(lambda text: commits.append(text)))
+    commits.clear()
+    gate = threading.Event()
+
+    def add(connection: sqlite3.Connection, number: int) -> int:
+        connection.execute("UPDATE counter SET version = version + 1")
+        if number == 3:
+            raise ValueError("this one is wrong")
+        return number
+
+    first = asyncio.ensure_future(database.run(lambda _: gate.wait(20)))
+    await asyncio.sleep(0)
+    told: list[int] = []
+    rest = [
+        asyncio.ensure_future(database.run(lambda one, n=n: add(one, n), then=lambda n=n: told.append(n)))
+        for n in range(6)
+    ]
+    await asyncio.sleep(0)
+    gate.set()
+    await first
+    found = await asyncio.gather(*rest, return_exceptions=True)
+    assert [one for one in found if isinstance(one, int)] == [0, 1, 2, 4, 5]
+    assert isinstance(found[3], ValueError)
+    assert told == [0, 1, 2, 4, 5]
+    assert await database.run(lambda one: one.execute("SELECT version FROM counter").fetchone()[0]) == 5
+    assert sum(text == "COMMIT" for text in commits) <= 3
+    await database.close()
+
+
+async def test_a_commit_that_fails_is_made_up_for_one_by_one(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch):
+    database = await opened(tmp_path)
+    gate = threading.Event()
+    first = asyncio.ensure_future(database.run(lambda _: gate.wait(20)))
+    await asyncio.sleep(0)
+
+    def add(connection: sqlite3.Connection) -> None:
+        connection.execute("UPDATE counter SET version = version + 1")
+
+    def fills_the_disk(connection: sqlite3.Connection) -> None:
+        # As SQLite does after some failures: the whole transaction is gone, whoever else was in it.
+        connection.execute("ROLLBACK")
+        raise sqlite3.OperationalError("database or disk is full")
+
+    works = [asyncio.ensure_future(database.run(work)) for work in (add, fills_the_disk, add)]
+    await asyncio.sleep(0)
+    gate.set()
+    await first
+    found = await asyncio.gather(*works, return_exceptions=True)
+    assert [type(one) for one in found] == [type(None), errors.BackendError, type(None)]
+    assert "is full" in str(found[1])
+    assert await database.run(lambda one: one.execute("SELECT version FROM counter").fetchone()[0]) == 2
+    await database.close()
+
+
+async def test_a_caller_that_leaves_does_not_take_its_write_with_it(tmp_path: pathlib.Path):
+    database = await opened(tmp_path)
+    gate = threading.Event()
+    first = asyncio.ensure_future(database.run(lambda _: gate.wait(20)))
+    await asyncio.sleep(0)
+    gone = asyncio.ensure_future(database.run(lambda one: one.execute("UPDATE counter SET version = 9")))
+    await asyncio.sleep(0)
+    gone.cancel()
+    gate.set()
+    await first
+    assert await database.run(lambda one: one.execute("SELECT version FROM counter").fetchone()[0]) == 9
+    await database.close()

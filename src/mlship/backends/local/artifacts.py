@@ -1,6 +1,7 @@
 """The artifact of each service: fetched in a thread, retried, watched for changes at its source, remembered.
 
-One task tends each artifact: it fetches, then waits until the source changes, a retry is due or somebody asks again. A
+A task lives only while bytes are fetched; a retry that is due is a timer, and one task for all sources on disks, one
+for all servers, looks at them in turn (``looks``): an artifact at rest is a record in memory and nothing else. A
 failure that somebody else must mend (network, disk) is retried with back-off; one that the user must mend (no such
 file) waits for the user, which for a local source shows in its stamp. Storage is synchronous: a small pool of threads
 bounds how many fetches run at once, and one more thread looks at stamps, so that a long download delays no look.
@@ -14,11 +15,10 @@ import dataclasses
 import functools
 import logging
 import pathlib
-import threading
 from collections.abc import Callable
 
 from mlship import aio, errors, home
-from mlship.backends.local import kept, process
+from mlship.backends.local import kept, looks, process
 from mlship.plan import observed
 from mlship.storage import cache, fetch, limits, progress, uri
 
@@ -43,13 +43,12 @@ class _Held:
     service: observed.ServiceKey
     fact: observed.Artifact
     stamp: str = ""
-    fetching: bool = False
     attempts: int = 0
-    again: asyncio.Event = dataclasses.field(default_factory=asyncio.Event)
-    cancelled: threading.Event = dataclasses.field(default_factory=threading.Event)
+    dropped: bool = False
     told: float = 0.0
     asked: float = 0.0
-    task: asyncio.Task[None] | None = None
+    fetch: asyncio.Task[None] | None = None
+    retry: asyncio.TimerHandle | None = None
 
 
 class Artifacts:
@@ -57,7 +56,7 @@ class Artifacts:
 
     Args:
         changed: called on the event loop with the service whose artifact changed.
-        look_every: seconds between two looks at a local source.
+        look_every: seconds between two looks at a local source in use; ``in_use`` says of which service it is.
     """
 
     def __init__(
@@ -69,13 +68,14 @@ class Artifacts:
         changed: Callable[[observed.ServiceKey], None],
         bounds: limits.Limits | None = None,
         look_every: float = LOOK_EVERY,
+        in_use: Callable[[observed.ServiceKey], bool] = lambda _: True,
     ) -> None:
         self._place = place
         self._tasks = tasks
         self._clock = clock
         self._changed = changed
         self._bounds = bounds or limits.Limits()
-        self._look_every = look_every
+        self._disks, self._servers = (looks.Looks(every=look_every, in_use=in_use) for _ in range(2))
         self._shelf = kept.Shelf(place.records)
         self._held: dict[observed.ServiceKey, _Held] = {}
         self._fetchers = concurrent.futures.ThreadPoolExecutor(_FETCHES_AT_ONCE, thread_name_prefix="fetch")
@@ -95,7 +95,9 @@ class Artifacts:
                 done=found.size,
                 total=found.size,
             )
-            self._tend(_Held(found.service, fact, stamp=found.stamp))
+            self._keep(_Held(found.service, fact, stamp=found.stamp))
+        for turns, name in ((self._disks, "disks"), (self._servers, "servers")):
+            self._tasks.start(self._look_at(turns), name=f"look at models on {name}")
 
     def observe(self, service: observed.ServiceKey) -> observed.Artifact | None:
         """The artifact of ``service`` as it is now."""
@@ -110,25 +112,29 @@ class Artifacts:
         """Bring the bytes of ``address``; of one that is being brought, or waits for its retry, nothing changes."""
         held = self._held.get(service)
         if held is not None and held.fact.uri == address:
-            if not held.fetching and held.fact.retry_at is None:
-                held.again.set()
+            if held.fetch is None and held.fact.retry_at is None:
+                self._begin(held)
                 self._set(held, stale=False)
             return
         if held is not None:
             self._drop(held)
-        fact = observed.Artifact(address, observed.ArtifactState.FETCHING)
-        fresh = _Held(service, fact)
-        fresh.again.set()
-        self._tend(fresh)
+        fresh = _Held(service, observed.Artifact(address, observed.ArtifactState.FETCHING))
+        self._keep(fresh)
+        self._begin(fresh)
         self._changed(service)
+
+    def used(self, service: observed.ServiceKey) -> None:
+        """Replicas of ``service`` begin to run: its source is looked at soon."""
+        self._disks.used(service)
+        self._servers.used(service)
 
     def look(self, service: observed.ServiceKey) -> None:
         """Compare the source with what was fetched now; one that failed is fetched again at once."""
         held = self._held.get(service)
-        if held is None or held.fetching:
+        if held is None or held.fetch is not None:
             return
         if held.fact.state is observed.ArtifactState.FAILED:
-            held.again.set()
+            self._begin(held)
             return
         held.asked = 0.0
         self._tasks.start(self._compare(held), name=f"look at the artifact of {service}")
@@ -165,15 +171,23 @@ class Artifacts:
                 self._shelf.remove(record.service)
         return found
 
-    def _tend(self, held: _Held) -> None:
+    def _keep(self, held: _Held) -> None:
         self._held[held.service] = held
-        held.task = self._tasks.start(self._run(held), name=f"artifact of {held.service}")
+        scheme = _scheme(held.fact.uri)
+        if scheme in _LOCAL:
+            self._disks.add(held.service)
+        elif scheme in _REMOTE:
+            self._servers.add(held.service)
 
     def _drop(self, held: _Held) -> None:
         del self._held[held.service]
-        held.cancelled.set()
-        if held.task is not None:
-            held.task.cancel()
+        self._disks.drop(held.service)
+        self._servers.drop(held.service)
+        held.dropped = True
+        if held.retry is not None:
+            held.retry.cancel()
+        if held.fetch is not None:
+            held.fetch.cancel()
 
     def _set(self, held: _Held, **changes: object) -> None:
         fact = dataclasses.replace(held.fact, **changes)  # type: ignore[arg-type]
@@ -181,35 +195,35 @@ class Artifacts:
             held.fact = fact
             self._changed(held.service)
 
-    async def _run(self, held: _Held) -> None:
+    def _begin(self, held: _Held) -> None:
+        """Fetch now, if nobody does."""
+        if held.retry is not None:
+            held.retry.cancel()
+            held.retry = None
+        if held.fetch is None:
+            held.fetch = self._tasks.start(self._attempt(held), name=f"artifact of {held.service}")
+
+    async def _look_at(self, turns: looks.Looks) -> None:
+        """Look at one source after the other, each when it is its turn: mended or changed ones are fetched again."""
         while True:
-            if await self._due(held):
-                held.again.clear()
-                held.fetching = True
-                await self._attempt(held)
-                held.fetching = False
+            held = self._held.get(await turns.next())
+            if held is None or held.fetch is not None or held.retry is not None:
+                continue
+            try:
+                await self._look(held)
+            except Exception:
+                log.exception("%s: its source could not be looked at", held.service)
 
-    async def _due(self, held: _Held) -> bool:
-        """Wait for a reason to fetch, for as long as one look's pause; True when there is one."""
-        wait = self._look_every
-        if held.fact.retry_at is not None:
-            wait = max(0.0, held.fact.retry_at - self._clock())
-        if await aio.wait_event(held.again, wait):
-            return True
-        return True if held.fact.retry_at is not None else await self._look(held)
-
-    async def _look(self, held: _Held) -> bool:
-        """Look at the source: True if it may have been mended since it failed; mark as stale what has changed."""
-        if held.fact.state is observed.ArtifactState.FAILED:
-            seen = await self._stamp(held)
-            return seen is not None and seen != held.stamp
-        await self._compare(held)
-        return False
+    async def _look(self, held: _Held) -> None:
+        if held.fact.state is not observed.ArtifactState.FAILED:
+            await self._compare(held)
+        elif (seen := await self._stamp(held)) is not None and seen != held.stamp and not held.dropped:
+            self._begin(held)
 
     async def _compare(self, held: _Held) -> None:
         """Mark as stale what has changed at its source."""
         seen = await self._stamp(held)
-        if seen is not None and held.stamp and seen != held.stamp and not held.again.is_set() and not held.fetching:
+        if seen is not None and held.stamp and seen != held.stamp and not held.dropped and held.fetch is None:
             self._set(held, stale=True)
 
     async def _stamp(self, held: _Held) -> str | None:
@@ -231,6 +245,15 @@ class Artifacts:
             return None
 
     async def _attempt(self, held: _Held) -> None:
+        try:
+            await self._bring(held)
+        finally:
+            held.fetch = None
+        if held.fact.retry_at is not None:
+            wait = max(0.0, held.fact.retry_at - self._clock())
+            held.retry = asyncio.get_running_loop().call_later(wait, self._begin, held)
+
+    async def _bring(self, held: _Held) -> None:
         state = held.fact.state if _has_bytes(held) else observed.ArtifactState.FETCHING
         self._set(held, state=state, error="", reason="", retry_at=None, stale=False)
         try:
@@ -248,7 +271,7 @@ class Artifacts:
 
         def tell(moment: progress.Progress) -> None:
             now = self._clock()
-            if now - held.told >= _TELL_EVERY and not held.cancelled.is_set():
+            if now - held.told >= _TELL_EVERY and not held.dropped:
                 held.told = now
                 loop.call_soon_threadsafe(self._progressed, held, moment)
 
@@ -258,11 +281,11 @@ class Artifacts:
             volumes=self._place.volumes,
             limits=self._bounds,
             progress=tell,
-            cancelled=held.cancelled.is_set,
+            cancelled=lambda: held.dropped,
         )
 
     def _progressed(self, held: _Held, moment: progress.Progress) -> None:
-        if held.fetching and not held.cancelled.is_set():
+        if held.fetch is not None and not held.dropped:
             self._set(held, done=moment.done_bytes, total=moment.total_bytes)
 
     def _brought(self, held: _Held, got: fetch.Fetched) -> None:

@@ -57,6 +57,7 @@ class LocalBackend:
             changed=self._changes.add,
             bounds=bounds,
             look_every=look_every,
+            in_use=lambda service: service in self._replicas,
         )
         self._replicas: dict[observed.ServiceKey, dict[str, observed.ReplicaId]] = {}
         self._owners: dict[str, observed.ServiceKey] = {}
@@ -165,10 +166,14 @@ class LocalBackend:
 
     def _own(self, key: str, replica: observed.ReplicaId) -> None:
         self._owners[key] = replica.service
-        self._replicas.setdefault(replica.service, {})[key] = replica
+        if replica.service not in self._replicas:
+            self._replicas[replica.service] = {}
+            self._artifacts.used(replica.service)
+        self._replicas[replica.service][key] = replica
 
     def _hide(self, service: observed.ServiceKey, spec: actions.ProcessSpec) -> None:
-        self._hidden.setdefault(service, set()).update(expand.secrets(spec))
+        if found := expand.secrets(spec):
+            self._hidden.setdefault(service, set()).update(found)
 
     def _disown(self, key: str) -> None:
         service = self._owners.pop(key)
