@@ -18,7 +18,9 @@ class Facts:
     async def of(self, key: observed.ServiceKey) -> observed.Observed:
         """Everything that is known about a service now."""
         found = await self._backend.observe(key)
-        seen = observed.Observed(replicas=found.replicas, artifact=found.artifact, gateway=self._gateway.view(key))
+        seen = observed.Observed(
+            replicas=found.replicas, artifact=found.artifact, gateway=self._gateway.view(key), standby=found.standby
+        )
         self.newest[key] = seen
         return seen
 

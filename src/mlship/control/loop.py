@@ -17,7 +17,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 
 from mlship import aio, errors
 from mlship.backends import base
-from mlship.control import facts, journal, metrics, objects, orphans, resources, seams, store, workqueue
+from mlship.control import facts, journal, metrics, objects, orphans, resources, seams, starts, store, workqueue
 from mlship.plan import observed, routes
 
 log = logging.getLogger("mlship.loop")
@@ -31,6 +31,7 @@ class Loop:
     """Keeps every service as its object says.
 
     Args:
+        watched: is shown every look, for the story of starts; without it the loop has one of its own.
         facts_of: reads ``backend`` and ``gateway``; it remembers what was read last.
         clock: Unix seconds.
     """
@@ -46,6 +47,7 @@ class Loop:
         planner: seams.Planner,
         book: journal.Journal,
         meter: metrics.Metrics,
+        watched: starts.Starts | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._store = kept
@@ -55,6 +57,7 @@ class Loop:
         self._planner = planner
         self._journal = book
         self._metrics = meter
+        self._starts = watched or starts.Starts(meter, clock=clock)
         self._clock = clock
         self._service = catalog.kind("InferenceService")
         self._facts = facts_of
@@ -122,6 +125,7 @@ class Loop:
         if decision.actions:
             await self._backend.apply(key, decision.actions)
             self._count(decision)
+        self._starts.look(key, seen, decision, now=self._clock())
         gone = await self._write(world.service, decision)
         await self._enter(key, decision, gone=gone)
         return None if gone else decision.wake_at
@@ -131,6 +135,7 @@ class Loop:
         self._route(key, None)
         seen = await self._facts.of(key)
         todo, wake_at = self._orphans.plan(key, seen)
+        self._starts.forget(key)
         if todo:
             log.warning("ending what runs for %s: no such service is stored", key)
             await self._backend.apply(key, todo)
@@ -160,6 +165,7 @@ class Loop:
             self._journal.forget(self._key(key))
             self._route(key, None)
             self._facts.forget(key)
+            self._starts.forget(key)
             self.known.discard(key)
             log.info("%s is gone", key)
             return

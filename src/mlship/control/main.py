@@ -43,6 +43,7 @@ from mlship.control import (
     rules,
     settings,
     sqlite,
+    starts,
 )
 from mlship.gateway import ports, render, xds
 
@@ -106,9 +107,10 @@ class Program:
             gateway = await stack.enter_async_context(self._gateway(backend))
             book = journal.Journal(kept)
             shared = facts.Facts(backend, gateway)
+            watched = starts.Starts(self._meter, clock=time.time)
             turning = loop.Loop(
                 kept=kept, catalog=self._catalog, backend=backend, facts_of=shared, gateway=gateway,
-                planner=self._planner, book=book, meter=self._meter,
+                planner=self._planner, book=book, meter=self._meter, watched=watched,
             )  # fmt: skip
             self._meter.observe(turning.seen)
             self._meter.queue_depth.set_function(turning.depth)
@@ -118,7 +120,7 @@ class Program:
 
             behind = parts.Parts(
                 kept=kept, catalog=self._catalog, rules=rules.Judge(), planner=self._planner, backend=backend,
-                facts=shared, book=book, meter=self._meter, closing=self._closing, stop=self.stop,
+                facts=shared, book=book, meter=self._meter, starts=watched, closing=self._closing, stop=self.stop,
                 about=lambda: self._about(gateway.listen, running=envoy_runs()), clock=time.time,
             )  # fmt: skip
             await self._serve(turning, rest_api.build(behind), backend=backend, gateway=gateway)

@@ -291,6 +291,8 @@ class Artifacts:
             size=got.size,
             done=got.size,
             total=got.size,
+            fetched_at=self._clock(),
+            seconds=got.seconds,
         )
 
     async def _failed_for_good(self, held: _Held, error: errors.MlshipError) -> None:

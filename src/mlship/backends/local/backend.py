@@ -60,6 +60,7 @@ class LocalBackend:
         )
         self._replicas: dict[observed.ServiceKey, dict[str, observed.ReplicaId]] = {}
         self._owners: dict[str, observed.ServiceKey] = {}
+        self._standby: dict[observed.ServiceKey, str] = {}
         self._hidden: dict[observed.ServiceKey, set[str]] = {}
         self._closed = False
 
@@ -81,7 +82,7 @@ class LocalBackend:
             if sight is not None:
                 replicas.append(_fact(replica, sight))
         replicas.sort(key=lambda replica: replica.id)
-        return base.Facts(tuple(replicas), self._artifacts.observe(service))
+        return base.Facts(tuple(replicas), self._artifacts.observe(service), self._standby.get(service, ""))
 
     async def apply(self, service: observed.ServiceKey, todo: Sequence[actions.Action]) -> None:
         """See ``base.Backend``."""
@@ -99,6 +100,8 @@ class LocalBackend:
                     self._start(action)
                 case actions.StopReplica():
                     self.supervisor.stop(_key(action.id))
+                case actions.StandBy() | actions.StandDown():
+                    self._stand_by(service, action)
                 case _:
                     assert_never(action)
 
@@ -120,6 +123,15 @@ class LocalBackend:
         await self._tasks.close()
         await self.supervisor.close()
         self._changes.close()
+
+    def _stand_by(self, service: observed.ServiceKey, action: actions.StandBy | actions.StandDown) -> None:
+        if isinstance(action, actions.StandBy):
+            self._standby[service] = action.token
+            self.supervisor.stand_by(str(service), action.spec)
+        else:
+            self._standby.pop(service, None)
+            self.supervisor.stand_by(str(service), None)
+        self._changes.add(service)
 
     def _start(self, action: actions.StartReplica) -> None:
         key = _key(action.id)
@@ -209,6 +221,7 @@ def _fact(replica: observed.ReplicaId, sight: supervisor.Sight) -> observed.Repl
         restart_at=found.deadline if waits else None,
         message=found.message,
         acceleration=sight.acceleration if found.ready else None,
+        startup=sight.startup,
     )
 
 
