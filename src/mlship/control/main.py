@@ -44,6 +44,7 @@ from mlship.control import (
     settings,
     sqlite,
     starts,
+    traces,
 )
 from mlship.gateway import ports, render, xds
 
@@ -107,7 +108,9 @@ class Program:
             gateway = await stack.enter_async_context(self._gateway(backend))
             book = journal.Journal(kept)
             shared = facts.Facts(backend, gateway)
-            watched = starts.Starts(self._meter, clock=time.time)
+            spans = await stack.enter_async_context(self._traces())
+            export = None if spans is None else spans.export
+            watched = starts.Starts(self._meter, clock=time.time, export=export)
             turning = loop.Loop(
                 kept=kept, catalog=self._catalog, backend=backend, facts_of=shared, gateway=gateway,
                 planner=self._planner, book=book, meter=self._meter, watched=watched,
@@ -186,6 +189,15 @@ class Program:
             yield kept
         finally:
             await kept.close()
+
+    @contextlib.asynccontextmanager
+    async def _traces(self) -> AsyncIterator[traces.Traces | None]:
+        spans = traces.opened(os.environ, version=mlship.__version__)
+        try:
+            yield spans
+        finally:
+            if spans is not None:
+                await asyncio.to_thread(spans.close)
 
     @contextlib.asynccontextmanager
     async def _backend(self) -> AsyncIterator[local.LocalBackend]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import http.server
 import threading
 
@@ -60,7 +61,8 @@ async def test_bytes_are_fetched_and_remembered_by_the_next(tmp_path):
         with open(ready.path, "rb") as file:
             assert file.read() == b"one"
     async with bench(tmp_path / "home") as made:
-        assert made.held.observe(IRIS) == ready
+        assert ready.fetched_at is not None
+        assert made.held.observe(IRIS) == dataclasses.replace(ready, fetched_at=None, seconds=0.0)
         assert made.held.services() == (IRIS,)
         model.write_bytes(b"two!")
         assert (await made.until(lambda fact: fact.stale)).digest == ready.digest
