@@ -44,7 +44,7 @@ class Extras:
         return replies.json(
             {
                 "service": str(key),
-                "chain": [_cause(one) for one in (*chain, *_start(last))],
+                "chain": [_cause(one) for one in (*chain, *_start(last, seen))],
                 "waking": None if begun is None else {"doing": begun.doing, "seconds": round(begun.seconds, 3)},
                 "conditions": (world.service.get("status") or {}).get("conditions", []),
                 "journal": list(journal),
@@ -105,9 +105,9 @@ def _cause(one: causes.Cause) -> dict[str, str]:
     return {"subject": one.subject, "state": one.state, "message": one.message, "hint": one.fix, "text": text}
 
 
-def _start(last: coldstart.ColdStart | None) -> tuple[causes.Cause, ...]:
-    """The newest start as a last link: it explains nothing, and is what people ask for next."""
-    if last is None:
+def _start(last: coldstart.ColdStart | None, seen: observed.Observed) -> tuple[causes.Cause, ...]:
+    """The newest start as a last link, where no trouble is to be told of: it is what people ask for next."""
+    if last is None or not all(one.ready for one in seen.replicas):
         return ()
     return (causes.Cause(f"last start at {status.timestamp(last.wished_at)}", last.how, coldstart.sentence(last)),)
 

@@ -40,14 +40,10 @@ class Starts:
         if held.answered_at is None and any(wish.why is coldstart.Why.CALLER for wish, _ in held.acted.values()):
             self._held[key] = dataclasses.replace(held, answered_at=at)
 
-    def look(
-        self, key: observed.ServiceKey, seen: observed.Observed, decision: seams.Decision, *, now: float
-    ) -> None:
+    def look(self, key: observed.ServiceKey, seen: observed.Observed, decision: seams.Decision, *, now: float) -> None:
         """The loop has looked at a service and acted."""
         asked = tuple(one.id for one in decision.actions if isinstance(one, actions.StartReplica))
-        self._held[key], over = coldstart.look(
-            self._of(key), seen, wanted=_wanted(decision), starts=asked, now=now
-        )
+        self._held[key], over = coldstart.look(self._of(key), seen, wanted=_wanted(decision), starts=asked, now=now)
         for start in over:
             self._count(start)
         self._count_fetch(key, seen.artifact)

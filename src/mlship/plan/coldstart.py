@@ -19,7 +19,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from mlship.plan import observed
 
 KEPT = 5
-_SAID = {"wait": "fork", "fork": "fork", "import": "import", "listening": "listen", "load": "load"}
+_SAID = {"wait": "zygote", "fork": "fork", "import": "import", "listening": "listen", "load": "load"}
 _ALIVE = frozenset(
     {observed.Phase.INITIAL, observed.Phase.STARTING, observed.Phase.RUNNING, observed.Phase.BACKOFF}
 )  # fmt: skip
@@ -94,9 +94,7 @@ def look(
     wish = _wish(memory, seen, wanted=wanted, now=now)
     acted = {**memory.acted, **dict.fromkeys(starts, (wish or Wish(now, Why.MISSING), now))}
     known = {one.id for one in seen.replicas} | set(starts)
-    applied = {
-        one.id: memory.applied.get(one.id, now) for one in seen.replicas if one.endpoint in seen.gateway.applied
-    }
+    applied = {one.id: memory.applied.get(one.id, now) for one in seen.replicas if one.endpoint in seen.gateway.applied}
     kept = Memory(
         since=memory.since,
         wish=None if starts else wish,

@@ -13,7 +13,7 @@ import importlib.metadata
 import logging
 import pathlib
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from typing import cast
 
 from mlship import errors
 from mlship.server import acceleration, example, logs, process_runner, warmup
@@ -45,7 +45,7 @@ class Source:
     proofs: pathlib.Path | None = None
     threads: int = 0
     processes: int | None = None
-    warmup: warmup.Wish = warmup.Wish()
+    warmup: warmup.Wish = dataclasses.field(default_factory=warmup.Wish)
 
     @property
     def label(self) -> str:

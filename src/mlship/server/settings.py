@@ -22,9 +22,9 @@ class Settings:
     """What to serve (a model, or a folder of models), where, and within which limits.
 
     ``http_socket`` wins over ``host`` and ``port``; port 0 takes a free one, ``grpc_port`` None means no gRPC,
-    ``proof_cache`` None that a compiled form is proven anew at each start; ``ready_fd`` is this server's end of the line
-    on which it tells its supervisor how its start goes. Pools of threads are sized to ``cpus``, and
-    so is ``threads`` where ``workers`` is None.
+    ``proof_cache`` None that a compiled form is proven anew at each start; ``ready_fd`` is this server's end of the
+    line on which it tells its supervisor how its start goes. Pools of threads are sized to ``cpus``, and so is
+    ``threads`` where ``workers`` is None.
     """
 
     model_path: pathlib.Path | None = None

@@ -1,6 +1,6 @@
 """What a model answers before it is called ready: real inferences, of requests that somebody gave or of rows made up.
 
-    given     ``--warmup`` (a file, or the JSON itself), else ``warmup.json`` in the model's folder, else beside its file:
+    given     ``--warmup`` (a file, or the JSON itself), else ``warmup.json`` in the model's folder or beside its file:
               a V2 request or a list of them. Whoever gives them says that the model answers them, so one that it
               does not answer is a model that is not loaded.
     logged    ``--warmup-requests``: a file with a V2 request on each line, as a log of requests would have them. One
@@ -245,7 +245,7 @@ def _answers(model: contract.Model, sample: Sample, label: str, run_coroutine: R
         answer: Any = model.infer(sample.inputs, outputs=sample.outputs, parameters=sample.parameters)
         if worker.is_coroutine(model):
             run_coroutine(answer)
-    except (Exception, SystemExit) as error:
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - judged, and told with its cause
         _judge(sample, label, error)
         return False
     return True

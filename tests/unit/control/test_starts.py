@@ -10,7 +10,9 @@ from mlship.plan import actions, coldstart, observed
 KEY = observed.ServiceKey("default", "iris")
 ID = observed.ReplicaId(KEY, "0a1b2c3d", 0)
 END = observed.Endpoint("unix:/h")
-START = seams.Decision((actions.StartReplica(ID, actions.ProcessSpec(("x",))),), status={"mlship": {"replicas": {"wanted": 1}}})
+START = seams.Decision(
+    (actions.StartReplica(ID, actions.ProcessSpec(("x",))),), status={"mlship": {"replicas": {"wanted": 1}}}
+)
 NOTHING = seams.Decision(status={"mlship": {"replicas": {"wanted": 1}}})
 
 

@@ -118,7 +118,8 @@ def test_a_traceparent_that_makes_no_sense_is_none(receiver: Receiver) -> None:
 
 
 @pytest.mark.parametrize(
-    "environ", [{}, {"OTEL_EXPORTER_OTLP_ENDPOINT": ""}, {"OTEL_EXPORTER_OTLP_ENDPOINT": "x", "OTEL_SDK_DISABLED": "true"}]
+    "environ",
+    [{}, {"OTEL_EXPORTER_OTLP_ENDPOINT": ""}, {"OTEL_EXPORTER_OTLP_ENDPOINT": "x", "OTEL_SDK_DISABLED": "true"}],
 )
 def test_without_a_receiver_there_are_no_traces(environ: dict[str, str]) -> None:
     assert traces.opened(environ, version="1") is None

@@ -64,8 +64,8 @@ def test_a_caller_who_waits_is_the_wish_and_the_gates_yes_the_end() -> None:
     phases = dict(start.phases)
     assert phases == pytest.approx(
         {
-            "decide": 0.5, "supervise": 0.056, "fork": 0.012, "listen": 0.002, "load": 0.024, "warm-up": 0.006,
-            "endpoint": 0.004, "answer": 0.002,
+            "decide": 0.5, "supervise": 0.056, "zygote": 0.001, "fork": 0.011, "listen": 0.002, "load": 0.024,
+            "warm-up": 0.006, "endpoint": 0.004, "answer": 0.002,
         }, abs=1e-6,
     )  # fmt: skip
     assert start.seconds == pytest.approx(0.606)
@@ -187,7 +187,7 @@ def test_the_sentence_leaves_out_what_took_no_time_and_tells_long_ones_in_second
         (world(replica(startup=startup(phases=(), ready_at=None))), "starting a process"),
         (world(replica(startup=startup(phases=SAID[:2], ready_at=None))), "loading the model"),
         (world(replica(startup=startup(ready_at=None))), "answering its first probe"),
-        (world(replica(phase=Phase.BACKOFF, message="it crashed")), "starting again, the last start failed: it crashed"),
+        (world(replica(phase=Phase.BACKOFF, message="boom")), "starting again, the last start failed: boom"),
         (
             world(artifact=observed.Artifact("u", observed.ArtifactState.FETCHING, done=5_000_000, total=10_000_000)),
             "fetching the model, 5 MB of 10 MB",

@@ -51,7 +51,10 @@ def test_a_line_that_nobody_holds_disturbs_nothing():
 
 
 def test_a_descriptor_that_is_no_socket_is_refused():
-    with open(os.devnull) as file, pytest.raises(errors.SpecError, match=f"--ready-fd {file.fileno()} is no open socket"):
+    with (
+        open(os.devnull) as file,
+        pytest.raises(errors.SpecError, match=f"--ready-fd {file.fileno()} is no open socket"),
+    ):
         started.cold(file.fileno())
 
 

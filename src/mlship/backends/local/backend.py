@@ -134,6 +134,8 @@ class LocalBackend:
         self._changes.add(service)
 
     def _start(self, action: actions.StartReplica) -> None:
+        if action.model_path and self._artifacts.lost(action.id.service, action.model_path):
+            return  # the plan starts it when the bytes are here again
         key = _key(action.id)
         self._own(key, action.id)
         self._hide(action.id.service, action.spec)

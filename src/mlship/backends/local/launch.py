@@ -2,10 +2,10 @@
 
 Blocking, and therefore called in a thread (``unit.py``). A replica of our own model server is forked from a zygote
 where that goes (``families``, ``zygotes``); all else, and what could not be forked, is executed. Either way it has a
-session of its own, so it outlives the control plane; it gets no descriptor of ours but, when it is our model server, its
-end of a line on which it speaks of its start. Its output goes straight to
-its log file, opened to append, with no pipe that could break. Its mark is in its environment before it does anything,
-and its record has the pid as soon as there is one.
+session of its own, so it outlives the control plane; it gets none of our descriptors but, when it is our model server,
+its end of a line on which it speaks of its start. Its output goes straight to its log file, opened to append, with no
+pipe that could break. Its mark is in its environment before it does anything, and its record has the pid as soon as
+there is one.
 """
 
 from __future__ import annotations

@@ -103,9 +103,7 @@ async def test_what_the_line_of_a_forked_process_says_is_told(said, told, before
     pid, parent = orphan()
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     ended, heard = asyncio.get_running_loop().create_future(), []
-    exits.ExitWatch(
-        pid, pids.born(pid), lambda *how: ended.set_result(how), line=ours, told=True, on_word=heard.append
-    )
+    exits.ExitWatch(pid, pids.born(pid), lambda *how: ended.set_result(how), line=ours, told=True, on_word=heard.append)
     with parent, theirs:
         if not before:
             os.kill(pid, signal.SIGKILL)
