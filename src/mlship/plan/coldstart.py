@@ -6,8 +6,9 @@
 ``look`` is shown every look at a service and keeps what it needs of it in a ``Memory``; a start that is over comes out
 as a ``ColdStart``, once. The phases sum to the whole. What the replica says of itself (``observed.Startup``) fills the
 time between the beginning of its start and its first good probe; what is left of that is ``supervise``: threads,
-records, the pause until the probe. A start without a wish is that of a replica which ended and was started again by
-its supervisor; it waits in ``back-off`` first.
+records, the pause until the probe; ``zygote`` is the wait for one that still imports, and ``retry`` the tries that
+ended badly before. A start without a wish is that of a replica which ended and was started again by its supervisor; it
+waits in ``back-off`` first.
 """
 
 from __future__ import annotations
@@ -150,7 +151,8 @@ def _over(memory: Memory, replica: observed.Replica, seen: observed.Observed, no
         answered = now if memory.answered_at is None else memory.answered_at
     artifact = seen.artifact
     fetch = _fetch(artifact, wish.at, answered)
-    phases = [*_before(wish, acted_at, fetch), *_during(startup, acted_at)]
+    retry = _retry(replica, startup, acted_at)
+    phases = [*_before(wish, acted_at, fetch), *retry, *_during(startup, acted_at + sum(spent for _, spent in retry))]
     applied = max(applied, startup.ready_at)
     phases.append(("endpoint", applied - startup.ready_at))
     if wish.why is Why.CALLER:
@@ -190,6 +192,14 @@ def _before(wish: Wish, acted_at: float, fetch: tuple[float, float] | None) -> l
         download = max(min(fetch[1], acted_at) - max(fetch[0], wish.at), 0.0)
     found = [("download", download)] if download else []
     return [*found, ("decide", whole - download)]
+
+
+def _retry(replica: observed.Replica, startup: observed.Startup, acted_at: float) -> list[tuple[str, float]]:
+    """The time that tries before the last one took, which ended badly, and the pauses between them."""
+    ended = replica.last_exit
+    if ended is None or not acted_at < ended.at <= startup.began_at:
+        return []
+    return [("retry", startup.began_at - acted_at)]
 
 
 def _during(startup: observed.Startup, acted_at: float) -> list[tuple[str, float]]:

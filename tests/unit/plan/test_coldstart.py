@@ -126,6 +126,16 @@ def test_a_replica_that_was_started_again_waited_in_its_back_off() -> None:
     assert (start.why, start.phases[0]) == (Why.RESTART, ("back-off", pytest.approx(2.003)))
 
 
+def test_tries_that_ended_badly_are_a_phase_of_their_own() -> None:
+    watch = Watch()
+    watch.look(world(), NOW - 3, start=True)
+    watch.look(world(ready(last_exit=observed.Exit(at=NOW - 1)), applied=True), NOW + 0.1)
+    (start,) = watch.over
+    assert dict(start.phases)["retry"] == pytest.approx(3.003)
+    assert dict(start.phases)["supervise"] == pytest.approx(0.053)
+    assert start.seconds == pytest.approx(3.1)
+
+
 def test_what_began_before_this_control_plane_is_not_counted_and_still_recalled() -> None:
     watch = Watch(since=NOW + 50)
     watch.look(world(ready(), applied=True), NOW + 60)
