@@ -84,7 +84,7 @@ def notices(
 def _service(found: service.InferenceService) -> Iterator[Problem]:
     spec = found.spec
     yield from _annotations(found)
-    yield from _accelerate(found)
+    yield from _server_only(found)
     for name in ("transformer", "explainer", "canary"):
         if getattr(spec, name) is not None:
             yield problems.refuse(("spec", name), *honour_tables.PARTS[name])
@@ -98,10 +98,13 @@ def _service(found: service.InferenceService) -> Iterator[Problem]:
         yield from honour_scale.judge_own_program(spec.predictor, _PREDICTOR, found.annotations)
 
 
-def _accelerate(found: service.InferenceService) -> Iterator[Problem]:
-    if found.annotations.get(service.ACCELERATE, "off") != "off" and found.spec.predictor.containers:
-        path: Path = ("metadata", "annotations", service.ACCELERATE)
-        yield problems.notice(path, "has no effect on a container of your own: it is for mlship's model server")
+def _server_only(found: service.InferenceService) -> Iterator[Problem]:
+    if not found.spec.predictor.containers:
+        return
+    for name in (service.ACCELERATE, service.WARMUP):
+        if found.annotations.get(name, "off") != "off":
+            path: Path = ("metadata", "annotations", name)
+            yield problems.notice(path, "has no effect on a container of your own: it is for mlship's model server")
 
 
 def _annotations(found: service.InferenceService) -> Iterator[Problem]:

@@ -34,6 +34,7 @@ SERVING_CONTAINER = "kserve-container"
 STOP = "serving.kserve.io/stop"
 # What the model server may compile: mlship's own, so under its own name.
 ACCELERATE = "mlship.dev/accelerate"
+WARMUP = "mlship.dev/warmup"
 ACCELERATE_MODES = ("auto", "exact", "off")
 DEFAULT_REPLICAS = 1
 DEFAULT_TIMEOUT_SECONDS = 60

@@ -15,7 +15,7 @@ from starlette import requests, responses
 from mlship import aio, errors
 from mlship.backends import base
 from mlship.control import bodies, facts, parts, preview, replies, store, top, watching
-from mlship.plan import causes, observed
+from mlship.plan import causes, coldstart, observed, status
 
 log = logging.getLogger("mlship.api")
 
@@ -39,11 +39,15 @@ class Extras:
         seen = await behind.facts.of(key)
         chain = behind.planner.explain(world, seen, now=behind.clock())
         limit = watching.number(request.query_params.get("limit", "20"), "limit")
+        newest = behind.starts.newest(key)
+        last = newest[-1] if newest else coldstart.recalled(seen.replicas)
+        begun = coldstart.underway(seen, behind.clock())
         journal = await behind.book.read(self._key(key), limit=min(limit, 1000))
         return replies.json(
             {
                 "service": str(key),
-                "chain": [_cause(one) for one in chain],
+                "chain": [_cause(one) for one in (*chain, *_start(last, seen))],
+                "waking": None if begun is None else {"doing": begun.doing, "seconds": round(begun.seconds, 3)},
                 "conditions": (world.service.get("status") or {}).get("conditions", []),
                 "journal": list(journal),
             }
@@ -106,6 +110,13 @@ def _cause(one: causes.Cause) -> dict[str, str]:
     """A link of the chain: its parts, and ``text``, which is all but the hint in one sentence."""
     text = ": ".join(part for part in (one.subject, one.state, one.message) if part)
     return {"subject": one.subject, "state": one.state, "message": one.message, "hint": one.fix, "text": text}
+
+
+def _start(last: coldstart.ColdStart | None, seen: observed.Observed) -> tuple[causes.Cause, ...]:
+    """The newest start as a last link, where no trouble is to be told of: it is what people ask for next."""
+    if last is None or not all(one.ready for one in seen.replicas):
+        return ()
+    return (causes.Cause(f"last start at {status.timestamp(last.wished_at)}", last.how, coldstart.sentence(last)),)
 
 
 async def _texts(lines: AsyncIterator[base.LogLine], closing: asyncio.Event) -> AsyncIterator[bytes]:

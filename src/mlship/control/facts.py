@@ -52,7 +52,11 @@ class Facts:
         found = await self._backend.observe(key)
         view = self._gateway.view(key)
         seen = observed.Observed(
-            replicas=found.replicas, artifact=found.artifact, gateway=view, demand=self._demand(key, view)
+            replicas=found.replicas,
+            artifact=found.artifact,
+            gateway=view,
+            demand=self._demand(key, view),
+            standby=found.standby,
         )
         self.newest[key] = seen
         return seen

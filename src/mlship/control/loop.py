@@ -18,7 +18,19 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 
 from mlship import aio, errors
 from mlship.backends import base
-from mlship.control import facts, journal, metrics, objects, orphans, planner, resources, seams, store, workqueue
+from mlship.control import (
+    facts,
+    journal,
+    metrics,
+    objects,
+    orphans,
+    planner,
+    resources,
+    seams,
+    starts,
+    store,
+    workqueue,
+)
 from mlship.plan import observed
 
 log = logging.getLogger("mlship.loop")
@@ -32,6 +44,7 @@ class Loop:
     """Keeps every service as its object says.
 
     Args:
+        watched: is shown every look, for the story of starts; without it the loop has one of its own.
         facts_of: reads ``backend`` and ``gateway``; it remembers what was read last.
         clock: Unix seconds.
     """
@@ -49,6 +62,7 @@ class Loop:
         meter: metrics.Metrics,
         feeds: seams.Feeds | None = None,
         gate: seams.Gate | None = None,
+        watched: starts.Starts | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._store = kept
@@ -60,6 +74,7 @@ class Loop:
         self._gate = gate
         self._journal = book
         self._metrics = meter
+        self._starts = watched or starts.Starts(meter, clock=clock)
         self._clock = clock
         self._service = catalog.kind("InferenceService")
         self._facts = facts_of
@@ -130,6 +145,7 @@ class Loop:
         if decision.actions:
             await self._backend.apply(key, decision.actions)
             self._count(decision)
+        self._starts.look(key, seen, decision, now=self._clock())
         if decision.finished and await self._removed(world.service):
             self._farewell(key)
             return None
@@ -149,6 +165,7 @@ class Loop:
         self._gateway.want(key, None)
         seen = await self._facts.of(key)
         todo, wake_at = self._orphans.plan(key, seen)
+        self._starts.forget(key)
         if todo:
             log.warning("ending what runs for %s: no such service is stored", key)
             await self._backend.apply(key, todo)
@@ -189,6 +206,7 @@ class Loop:
 
     def _forget(self, key: observed.ServiceKey) -> None:
         self._facts.forget(key)
+        self._starts.forget(key)
         self.known.discard(key)
         if self._feeds is not None:
             self._feeds.follow(key, None, observed.Observed())

@@ -44,7 +44,9 @@ from mlship.control import (
     rules,
     settings,
     sqlite,
+    starts,
     top,
+    traces,
 )
 from mlship.gateway import admin, gate, ports, render, xds
 
@@ -113,9 +115,12 @@ class Program:
             stack.push_async_callback(envoys.close)
             feeding = feeds.Feeds(envoys, waiting=asked.waiting)
             shared = facts.Facts(backend, gateway, feeds=feeding, gate=asked)
+            spans = await stack.enter_async_context(self._traces())
+            export = None if spans is None else spans.export
+            watched = starts.Starts(self._meter, clock=time.time, export=export)
             turning = loop.Loop(
                 kept=kept, catalog=self._catalog, backend=backend, facts_of=shared, gateway=gateway,
-                planner=self._planner, book=book, meter=self._meter, feeds=feeding, gate=asked,
+                planner=self._planner, book=book, meter=self._meter, feeds=feeding, gate=asked, watched=watched,
             )  # fmt: skip
             self._meter.observe(turning.seen)
             self._meter.observe_scaling(lambda: top.scales(shared))
@@ -126,7 +131,7 @@ class Program:
 
             behind = parts.Parts(
                 kept=kept, catalog=self._catalog, rules=rules.Judge(), planner=self._planner, backend=backend,
-                facts=shared, book=book, meter=self._meter, closing=self._closing, stop=self.stop,
+                facts=shared, book=book, meter=self._meter, starts=watched, closing=self._closing, stop=self.stop,
                 about=lambda: self._about(gateway.listen, running=envoy_runs()), clock=time.time,
                 feeds=feeding,
             )  # fmt: skip
@@ -200,6 +205,15 @@ class Program:
             yield kept
         finally:
             await kept.close()
+
+    @contextlib.asynccontextmanager
+    async def _traces(self) -> AsyncIterator[traces.Traces | None]:
+        spans = traces.opened(os.environ, version=mlship.__version__)
+        try:
+            yield spans
+        finally:
+            if spans is not None:
+                await asyncio.to_thread(spans.close)
 
     @contextlib.asynccontextmanager
     async def _backend(self) -> AsyncIterator[local.LocalBackend]:

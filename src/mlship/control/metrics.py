@@ -14,6 +14,8 @@ from prometheus_client import core, registry
 from mlship.plan import observed
 from mlship.scale import memory
 
+_START_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
+_RATE_BUCKETS = tuple(10.0**power for power in range(4, 11))
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
@@ -47,6 +49,18 @@ class Metrics:
         )
         self.decisions = prometheus_client.Counter(
             "mlship_scaling_decisions", "Times the scaler was asked, by what became of the number.", ["direction"],
+            registry=self.registry,
+        )  # fmt: skip
+        self.cold_starts = prometheus_client.Counter(
+            "mlship_cold_starts", "Starts of replicas, by how they were made and who wished for them.", ["how", "why"],
+            registry=self.registry,
+        )  # fmt: skip
+        self.cold_start_seconds = prometheus_client.Histogram(
+            "mlship_cold_start_seconds", "Seconds of a start from the wish to the answer, by phase; total: all of it.",
+            ["phase"], buckets=_START_BUCKETS, registry=self.registry,
+        )  # fmt: skip
+        self.fetch_rate = prometheus_client.Histogram(
+            "mlship_fetch_bytes_per_second", "Bytes per second of the fetches that ended well.", buckets=_RATE_BUCKETS,
             registry=self.registry,
         )  # fmt: skip
         self.objects = prometheus_client.Gauge(

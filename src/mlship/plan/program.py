@@ -70,6 +70,7 @@ def _model_server(effective: services.Effective) -> actions.ProcessSpec:
         *("--drain-seconds", f"{max(_grace(effective) - _DRAIN_MARGIN, 1.0):g}"),
         *(("--workers", str(given)) if (given := cores(effective.resources)) else ()),
         *_accelerate(effective.annotations),
+        *_warmup(effective.annotations),
         *("--proof-cache", PROOFS),
         *("--log-format", "json"),
         *effective.args,
@@ -106,6 +107,12 @@ def _accelerate(annotations: Mapping[str, str]) -> tuple[str, ...]:
     """The flag only where something was said; the model server's own default is ``auto``."""
     value = annotations.get(services.ACCELERATE, "")
     return ("--accelerate", value) if value else ()
+
+
+def _warmup(annotations: Mapping[str, str]) -> tuple[str, ...]:
+    """What is said there is data, in which nothing is put in place of ``$(NAME)``."""
+    value = annotations.get(services.WARMUP, "")
+    return ("--warmup", value.replace("$(", "$$(")) if value else ()
 
 
 def _foreign(

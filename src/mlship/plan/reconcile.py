@@ -70,6 +70,7 @@ class Plan:
         starts = sum(isinstance(one, actions.StartReplica) for one in self.actions)
         stops = sum(isinstance(one, actions.StopReplica) for one in self.actions)
         said = ["fetch the model"] if any(isinstance(one, actions.FetchArtifact) for one in self.actions) else []
+        said += ["stand by"] if any(isinstance(one, actions.StandBy) for one in self.actions) else []
         said += [f"start {_count(starts)}"] if starts else []
         said += [f"stop {_count(stops)}"] if stops else []
         said += ["forget the model"] if any(isinstance(one, actions.ForgetArtifact) for one in self.actions) else []
@@ -134,7 +135,7 @@ def _serve(desired: Desired, key: observed.ServiceKey, seen: observed.Observed, 
     starts = _starts(state, key, because=sized.why)
     times = [at for at in (fetch_at, sized.wake_at) if at is not None]
     return Plan(
-        actions=(*fetches, *starts, *_stops(state)),
+        actions=(*fetches, *_standby(state), *starts, *_stops(state)),
         route=_route(state, effective, key, meant.scaling),
         status=status.build(state),
         wake_at=min(times, default=None),
@@ -233,6 +234,14 @@ def _artifact(state: status.Situation) -> tuple[tuple[actions.Action, ...], floa
         return (), artifact.retry_at
     why = "the source has changed" if artifact.stale else "the last try failed"
     return (actions.FetchArtifact(uri, why=why),), None
+
+
+def _standby(state: status.Situation) -> tuple[actions.StandBy, ...]:
+    """What a service that sleeps shall have at hand. One that runs has it, since it was started."""
+    if state.target is None or state.wanted or state.stopped:
+        return ()
+    ahead = actions.StandBy(state.target.spec)
+    return () if state.seen.standby == ahead.token else (ahead,)
 
 
 def _starts(state: status.Situation, key: observed.ServiceKey, *, because: str) -> tuple[actions.StartReplica, ...]:
@@ -356,13 +365,14 @@ def _farewell(
         service=service, seen=seen, assignment=assignment, wanted=0, stopped=False, now=now, leaving=True
     )
     todo: tuple[actions.Action, ...] = _stops(state)
-    if not assignment.present and seen.artifact is not None:
-        todo = (actions.ForgetArtifact(seen.artifact.uri),)
+    if not assignment.present:
+        forget = (actions.ForgetArtifact(seen.artifact.uri),) if seen.artifact is not None else ()
+        todo = (*forget, *((actions.StandDown(),) if seen.standby else ()))
     return Plan(
         actions=todo,
         status=status.build(state),
         why=_why(state, ()),
-        finished=not assignment.present and seen.artifact is None,
+        finished=not assignment.present and seen.artifact is None and not seen.standby,
         waits=_waits(state, starting=False, fetching=False),
     )
 

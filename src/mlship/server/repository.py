@@ -103,6 +103,7 @@ class Repository:
         # The model that a name without a version means, once asked for; empty again when any model changes.
         self._default_served: dict[str, Served] = {}
         self._draining = ""
+        self.warm_up_seconds = 0.0
         self._tasks = aio.Tasks(_log_failure)
 
     # What there is
@@ -268,6 +269,7 @@ class Repository:
                 LOG.error("load failed", exc_info=error, extra=logs.fields(model=source.name))
                 return self._load_failed(entry, errors.BackendError(f"{source.label}: {error!r}"), begun)
             self._note(source, begun, ok=True)
+            self.warm_up_seconds += loaded.warm_up_seconds
             old, entry.served = entry.served, self._serve(entry, loaded)
             self._default_served.clear()
             entry.state, entry.reason = states.State.READY, ""

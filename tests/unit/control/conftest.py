@@ -26,6 +26,7 @@ from mlship.control import (
     rest_api,
     seams,
     sqlite,
+    starts,
     store,
 )
 from mlship.plan import actions, causes, observed, routes
@@ -286,12 +287,13 @@ async def plane(tmp_path: pathlib.Path, kept: ledger.Ledger, catalog: resources.
     meter, book, shared = metrics.Metrics(), journal.Journal(kept), facts.Facts(backend, gateway)
     turning = loop.Loop(
         kept=kept, catalog=catalog, backend=backend, gateway=gateway, facts_of=shared, planner=planner, book=book,
-        meter=meter,
+        meter=meter, watched=(watched := starts.Starts(meter, clock=time.time)),
     )  # fmt: skip
     stops: list[bool] = []
     behind = parts.Parts(
         kept=kept, catalog=catalog, rules=SmallRules(), planner=planner, backend=backend, facts=shared, book=book,
         meter=meter, closing=asyncio.Event(), stop=stops.append, about=lambda: {"version": "test"}, clock=time.time,
+        starts=watched,
     )  # fmt: skip
     meter.observe(turning.seen)
     server = listeners.server(rest_api.build(behind))
