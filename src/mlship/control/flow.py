@@ -51,6 +51,7 @@ class Flow:
         # A first reading says how much is under way; what was counted before it, in no known time, says nothing.
         if before is None or passed <= 0.0:
             self.instant = float(active + waiting)
+            self.concurrency.add(at, self.instant)
         else:
             self._ended(at, ended)
             self.instant = self._concurrency(active, begun, passed) + waiting

@@ -137,11 +137,11 @@ class Followed:
         return self.flow
 
     def held(self, now: float, waiting: int) -> None:
-        """Callers wait at the gate, perhaps of a service whose traffic nobody reads since it has no replica.
+        """Callers wait at the gate. While no replica is there nobody reads the traffic, and only here they are counted.
 
-        They are load like any other, and what they will have asked for when somebody reads again is counted here alone.
+        They are load like any other: without them a service that has just been woken would look unused.
         """
-        if self._traffic_decides:
+        if self._traffic_decides and not self.seen.replicas:
             self.traffic().concurrency.add(now, float(waiting))
 
     # What follows.
