@@ -98,8 +98,8 @@ def runtimes(catalog: resources.Catalog) -> frozenset[str]:
 
 
 def scalers(catalog: resources.Catalog) -> str:
-    """The id of the kind that says how another object is scaled."""
-    return catalog.kind("ScaledObject").id
+    """The id of the kind that says how another object is scaled; empty when it is not served."""
+    return next((one.id for one in catalog.all if one.kind == "ScaledObject"), "")
 
 
 async def world(kept: store.Store, catalog: resources.Catalog, key: observed.ServiceKey) -> seams.World:
@@ -120,11 +120,16 @@ async def around(kept: store.Store, catalog: resources.Catalog, body: store.Obje
 
 async def _around(kept: store.Store, catalog: resources.Catalog, namespace: str) -> tuple[_Objects, _Objects, _Objects]:
     """The runtimes of a namespace, those for all, and what may scale a service of it; asked for in one turn."""
+
+    async def scalings() -> _Objects:
+        kind = scalers(catalog)
+        return (await kept.page(kind, namespace=namespace)).items if kind else ()
+
     (namespaced, cluster), scaled = await aio.both(
         aio.both(
             kept.page(catalog.kind("ServingRuntime").id, namespace=namespace),
             kept.page(catalog.kind("ClusterServingRuntime").id),
         ),
-        kept.page(scalers(catalog), namespace=namespace),
+        scalings(),
     )
-    return namespaced.items, cluster.items, scaled.items
+    return namespaced.items, cluster.items, scaled
