@@ -45,6 +45,8 @@ def _vain(key: str, part: component.Component, written: autoscaling.Written) -> 
     field, alias = _OVERRIDDEN.get(key, ("", ""))
     if field and getattr(part, field) is not None:
         return f"{alias} is written, and holds"
+    if autoscaling.fixed(written) and key in autoscaling.DECIDING:
+        return f"autoscalerClass is {written.autoscaler}, so minReplicas replicas run"
     name = autoscaling.metric(part, written)
     if key in autoscaling.keys("hpa_utilization") and (name not in ("cpu", "memory") or part.scale_target is not None):
         return "it is for the metrics cpu and memory without a scaleTarget"

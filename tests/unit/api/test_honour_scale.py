@@ -118,6 +118,11 @@ def test_refused(predictor: dict[str, Any], field: str, raw_service: Make) -> No
             {"serving.kserve.io/autoscalerClass": "none"},
             ["predictor.maxReplicas", "predictor.scaleMetric"],
         ),
+        (
+            {"annotations": {f"{K}min-scale": "2", "mlship.dev/hold-seconds": "5"}},
+            {"serving.kserve.io/autoscalerClass": "external", f"{K}window": "60s"},
+            [f'metadata.annotations["{K}window"]'],
+        ),
     ],
 )
 def test_noticed(predictor: dict[str, Any], annotations: dict[str, str], fields: list[str], raw_service: Make) -> None:
