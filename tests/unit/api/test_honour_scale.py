@@ -172,8 +172,8 @@ def test_a_scaled_object_is_honoured_without_a_word() -> None:
         (scaled(prometheus(unsafeSsl="true")), "triggers[0].metadata.unsafeSsl"),
         (scaled(prometheus(authModes="basic")), "triggers[0].metadata.authModes"),
         (scaled(prometheus(cortexOrgID="a")), "triggers[0].metadata.cortexOrgID"),
-        (scaled(trigger("external", {"scalerAddress": "a:1", "enableTLS": "true"})), "triggers[0].metadata.enableTLS"),
-        (scaled(trigger("external", {"scalerAddress": "a:1", "keyFromEnv": "K"})), "triggers[0].metadata.keyFromEnv"),
+        (scaled(trigger("external", {"scalerAddress": "a:1"})), "triggers[0].type"),
+        (scaled(trigger("external-push", {"scalerAddress": "a:1"})), "triggers[0].type"),
     ],
 )
 def test_refused_of_a_scaled_object(raw: dict[str, Any], field: str) -> None:
