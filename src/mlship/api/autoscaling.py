@@ -142,6 +142,9 @@ _TABLE: Mapping[str, tuple[tuple[str, ...], Callable[[str], Any]]] = {
     "places": ((HOLD_REQUESTS,), _whole(1)),
 }
 KEYS = frozenset(key for keys, _ in _TABLE.values() for key in keys)
+_WHOEVER_DECIDES = ("autoscaler", "least", "hold", "places")
+# Those that say something only where something is decided.
+DECIDING = KEYS - {key for name in _WHOEVER_DECIDES for key in _TABLE[name][0]}
 
 
 def keys(name: str) -> tuple[str, ...]:

@@ -136,8 +136,10 @@ class StorageUri(fields.Spec):
 class Component(fields.Spec):
     """Replicas, scaling, limits and pod metadata of one component."""
 
-    min_replicas: Int32 | None = opt("Replicas that always run; 1 by default.")
-    max_replicas: Int32 | None = opt("Upper bound for replicas.")
+    min_replicas: Int32 | None = opt("Fewest replicas, 1 by default; 0: none while nobody asks.")
+    max_replicas: Int32 | None = opt(
+        "Most replicas; without it minReplicas, or 10 where a metric of Knative's is written."
+    )
     scale_target: Int32 | None = opt("Value of scaleMetric to hold per replica.")
     scale_metric: ScaleMetric | None = opt("What to scale by.")
     scale_metric_type: MetricType | None = opt("How scaleTarget is meant.")

@@ -9,8 +9,7 @@ from mlship.api import autoscaling, check_scaled, component, fields, honour_tabl
 from mlship.api.problems import Path, Problem
 
 _TARGETS = "an InferenceService, or the Deployment that KServe makes of it: NAME-predictor"
-_WORKS = "prometheus, cpu, memory, cron, external and external-push work"
-_TLS = frozenset({"caCert", "enableTLS", "tlsCertFile", "tlsClientCert", "tlsClientKey", "unsafeSsl"})
+_WORKS = "prometheus, cpu, memory and cron work"
 NO_LIMIT = ("a limit of requests is kept by mlship's own model server only",
             "limit them in the program itself, and write scaleTarget for the scaler")  # fmt: skip
 NO_QUEUE = (
@@ -45,6 +44,8 @@ def _vain(key: str, part: component.Component, written: autoscaling.Written) -> 
     field, alias = _OVERRIDDEN.get(key, ("", ""))
     if field and getattr(part, field) is not None:
         return f"{alias} is written, and holds"
+    if autoscaling.fixed(written) and key in autoscaling.DECIDING:
+        return f"autoscalerClass is {written.autoscaler}, so minReplicas replicas run"
     name = autoscaling.metric(part, written)
     if key in autoscaling.keys("hpa_utilization") and (name not in ("cpu", "memory") or part.scale_target is not None):
         return "it is for the metrics cpu and memory without a scaleTarget"
@@ -195,11 +196,8 @@ def _trigger(trigger: scaledobject.Trigger, path: Path) -> Iterator[Problem]:
     if trigger.type in ("cpu", "memory") and "containerName" in told:
         yield problems.notice((*here, "containerName"), "has no effect: a replica is one process with its children")
     if trigger.type in ("external", "external-push"):
-        for name in told:
-            if name in _TLS and told[name].lower() != "false":
-                yield problems.refuse((*here, name), "scalers are asked without TLS", "remove it")
-            elif name.endswith("FromEnv"):
-                yield problems.refuse((*here, name), "triggers take no values from variables here", "write the value")
+        reason = f"the trigger {trigger.type} is not measured by this version"
+        yield problems.refuse((*path, "type"), reason, f"{_WORKS}; a scaler's number can come by way of prometheus")
 
 
 def _prometheus(told: Mapping[str, str], path: Path) -> Iterator[Problem]:

@@ -45,7 +45,9 @@ class ObjectMeta(fields.Spec):
     name: Str = req("Name, unique within its namespace and kind.")
     namespace: Str | None = opt("Namespace; default when absent.")
     labels: StrMap | None = opt("Labels, kept and selectable.")
-    annotations: StrMap | None = opt("Annotations; some of `serving.kserve.io/` steer the service.")
+    annotations: StrMap | None = opt(
+        "Annotations; some of `serving.kserve.io/`, `autoscaling.knative.dev/` and `mlship.dev/` steer it."
+    )
     generate_name: Str | None = opt("Prefix of a generated name; not supported, give a name.")
     uid: Str | None = opt("Set by the store.")
     generation: Int | None = opt("Set by the store: counts changes of the spec.")

@@ -6,6 +6,7 @@ Every question has a deadline and a limit on the size of its answer. What is not
 
 from __future__ import annotations
 
+import asyncio
 import math
 import re
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ from collections.abc import Mapping
 import httpx
 import orjson
 
-_SECONDS = 3.0
+_SECONDS, _LONGEST = 3.0, 30.0
 _MOST_BYTES = 1_000_000
 _DEPTH = re.compile(r"^mlship_queue_depth(?:\{[^}]*\})? (\S+)$", re.MULTILINE)
 
@@ -41,9 +42,15 @@ async def prometheus(client: httpx.AsyncClient, url: str, query: str, options: M
     """The value of an instant query. Raises Unanswered.
 
     As KEDA's trigger has it: the answer is a scalar or one series; none at all counts as 0 unless ``ignoreNullValues``
-    is false. Source: Prometheus' HTTP API, GET /api/v1/query; KEDA, prometheus trigger.
+    is false; ``namespace`` and ``queryParameters`` go into the URL, ``timeout`` is in milliseconds. Source: Prometheus'
+    HTTP API, GET /api/v1/query; KEDA, prometheus trigger.
     """
-    body = await _get(client, f"{url.rstrip('/')}/api/v1/query", {"query": query})
+    asked = {"query": query, **_pairs(options.get("queryParameters", ""))}
+    if options.get("namespace"):
+        asked["namespace"] = options["namespace"]
+    seconds = min(float(options.get("timeout") or _SECONDS * 1000) / 1000, _LONGEST)
+    headers = _pairs(options.get("customHeaders", ""))
+    body = await _get(client, f"{url.rstrip('/')}/api/v1/query", asked, headers=headers, seconds=seconds)
     try:
         data = orjson.loads(body)["data"]
         if data["resultType"] == "scalar":
@@ -58,11 +65,27 @@ async def prometheus(client: httpx.AsyncClient, url: str, query: str, options: M
         raise Unanswered(f"this is no answer of Prometheus: {body[:100]!r}") from error
 
 
-async def _get(client: httpx.AsyncClient, url: str, query: Mapping[str, str]) -> bytes:
+def _pairs(text: str) -> dict[str, str]:
+    """``name=value,name=value``."""
+    found = (part.partition("=") for part in text.split(",") if "=" in part)
+    return {name.strip(): value.strip() for name, _, value in found}
+
+
+async def _get(
+    client: httpx.AsyncClient,
+    url: str,
+    query: Mapping[str, str],
+    *,
+    headers: Mapping[str, str] | None = None,
+    seconds: float = _SECONDS,
+) -> bytes:
     parts: list[bytes] = []
     size = 0
     try:
-        async with client.stream("GET", url, params=dict(query), timeout=_SECONDS) as answer:
+        async with (
+            asyncio.timeout(seconds),
+            client.stream("GET", url, params=dict(query), headers=headers, timeout=seconds) as answer,
+        ):
             async for part in answer.aiter_bytes():
                 parts.append(part)
                 size += len(part)
@@ -70,7 +93,7 @@ async def _get(client: httpx.AsyncClient, url: str, query: Mapping[str, str]) ->
                     raise Unanswered(f"the answer is longer than {_MOST_BYTES} bytes")
             if answer.is_error:
                 raise Unanswered(f"it answers {answer.status_code}: {b''.join(parts)[:200]!r}")
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
+    except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
         raise Unanswered(str(error) or type(error).__name__) from error
     return b"".join(parts)
 

@@ -118,6 +118,11 @@ def test_refused(predictor: dict[str, Any], field: str, raw_service: Make) -> No
             {"serving.kserve.io/autoscalerClass": "none"},
             ["predictor.maxReplicas", "predictor.scaleMetric"],
         ),
+        (
+            {"annotations": {f"{K}min-scale": "2", "mlship.dev/hold-seconds": "5"}},
+            {"serving.kserve.io/autoscalerClass": "external", f"{K}window": "60s"},
+            [f'metadata.annotations["{K}window"]'],
+        ),
     ],
 )
 def test_noticed(predictor: dict[str, Any], annotations: dict[str, str], fields: list[str], raw_service: Make) -> None:
@@ -167,8 +172,8 @@ def test_a_scaled_object_is_honoured_without_a_word() -> None:
         (scaled(prometheus(unsafeSsl="true")), "triggers[0].metadata.unsafeSsl"),
         (scaled(prometheus(authModes="basic")), "triggers[0].metadata.authModes"),
         (scaled(prometheus(cortexOrgID="a")), "triggers[0].metadata.cortexOrgID"),
-        (scaled(trigger("external", {"scalerAddress": "a:1", "enableTLS": "true"})), "triggers[0].metadata.enableTLS"),
-        (scaled(trigger("external", {"scalerAddress": "a:1", "keyFromEnv": "K"})), "triggers[0].metadata.keyFromEnv"),
+        (scaled(trigger("external", {"scalerAddress": "a:1"})), "triggers[0].type"),
+        (scaled(trigger("external-push", {"scalerAddress": "a:1"})), "triggers[0].type"),
     ],
 )
 def test_refused_of_a_scaled_object(raw: dict[str, Any], field: str) -> None:

@@ -13,6 +13,7 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable
 
+import httpx
 import pytest
 
 from mlship import aio, errors
@@ -290,6 +291,33 @@ async def test_the_answers_of_prometheus(
         assert found.whole is (expected is not None)
 
 
+async def test_what_else_a_trigger_says_is_sent() -> None:
+    heads: list[bytes] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heads.append(await reader.readuntil(b"\r\n\r\n"))
+        if len(heads) == 1:
+            body = vector("1")
+            writer.write(b"HTTP/1.1 200 X\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body))
+            await writer.drain()
+        else:
+            await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/base/"
+    told = {"customHeaders": "X-A=1, X-B=two", "queryParameters": "dedup=true", "namespace": "team", "timeout": "50"}
+    async with httpx.AsyncClient(headers={"connection": "close"}) as client:
+        assert await queries.prometheus(client, url, "up", {**told, "timeout": "5000"}) == 1.0
+        head = heads[0].decode().lower()
+        assert "get /base/api/v1/query?query=up&dedup=true&namespace=team " in head
+        assert "x-a: 1\r\n" in head
+        assert "x-b: two\r\n" in head
+        with pytest.raises(queries.Unanswered):
+            await queries.prometheus(client, url, "up", told)
+    server.close()
+
+
 async def test_a_prometheus_that_is_not_there_is_counted_and_no_longer_asked_once_unfollowed(
     until: Callable[..., object],
 ) -> None:
@@ -304,8 +332,6 @@ async def test_a_prometheus_that_is_not_there_is_counted_and_no_longer_asked_onc
 
 
 async def test_an_address_that_is_none_is_unanswered() -> None:
-    import httpx
-
     async with httpx.AsyncClient() as client:
         with pytest.raises(queries.Unanswered):
             await queries.prometheus(client, "http://[::", "up", {})
