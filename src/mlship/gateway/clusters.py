@@ -75,9 +75,14 @@ def _address(address: str) -> Resource:
 
 
 def read(resources: Iterable[Resource]) -> dict[observed.ServiceKey, dict[str, tuple[observed.Endpoint, ...]]]:
-    """The endpoints of every service's revisions in rendered clusters: the way back from ``of``."""
+    """The endpoints of every service's revisions in rendered clusters: the way back from ``of``.
+
+    A cluster without endpoints in it, as an earlier version wrote, is left out.
+    """
     found: dict[tuple[observed.ServiceKey, str], dict[str, list[str]]] = {}
     for resource in resources:
+        if "load_assignment" not in resource:
+            continue
         namespace, service, revision, protocol = resource["name"].split("/")
         key = observed.ServiceKey(namespace, service)
         found.setdefault((key, revision), {})[protocol] = _addresses(resource["load_assignment"])

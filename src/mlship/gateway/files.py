@@ -36,6 +36,7 @@ class Folder:
     def __init__(self, root: pathlib.Path) -> None:
         self.xds = root / "xds"
         self._versions: dict[str, str] = {}
+        self._sizes: dict[str, int] = {}
 
     def prepare(self) -> list[clusters.Resource]:
         """Make the folder and read what is in force from an earlier run; the clusters."""
@@ -52,18 +53,22 @@ class Folder:
         """The version that lies there; None: no file that Envoy could read."""
         return self._versions.get(what)
 
-    def put(self, what: str, resources: bytes) -> int:
-        """Write a JSON list of resources, unless it is what lies there; the number of bytes written.
+    def size(self) -> int:
+        """Bytes of both files, as far as they were written here."""
+        return sum(self._sizes.values())
+
+    def put(self, what: str, resources: bytes) -> None:
+        """Write a JSON list of resources, unless it is what lies there.
 
         Raises OSError and leaves what lies there.
         """
         version = hashlib.sha256(resources).hexdigest()[:16]
         if self._versions.get(what) == version:
-            return 0
+            return
         content = b'{"version_info":"%s","resources":%s}' % (version.encode(), resources)
         write(self.xds / _FILES[what], content)
         self._versions[what] = version
-        return len(content)
+        self._sizes[what] = len(content)
 
 
 def _read(path: pathlib.Path) -> dict[str, Any] | None:

@@ -44,7 +44,7 @@ class Gate:
     async def start(self, listener: socket.socket) -> None:
         """Listen on a bound Unix socket."""
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_unix_server(lambda: _Asker(self), sock=listener, backlog=1024)
+        self._server = await loop.create_unix_server(lambda: _Asker(self), sock=listener, backlog=4096)
 
     async def close(self) -> None:
         """Take no more questions and answer those that are held: whoever comes next starts the service."""

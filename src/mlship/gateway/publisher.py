@@ -105,6 +105,7 @@ class Publisher:
         self._clusters_due = asyncio.Event()
         self._routes_due = asyncio.Event()
         self._all_seen = False
+        self._closing = False
         self._pause_from = 0.0
         self._pause = 0.0
 
@@ -146,8 +147,14 @@ class Publisher:
             self._look_at(key)
         self._routes_due.set()
 
+    def close(self) -> None:
+        """Have ``run`` return after the question to Envoy that is under way."""
+        self._closing = True
+        self._clusters_due.set()
+        self._routes_due.set()
+
     async def run(self) -> None:
-        """Publish until cancelled."""
+        """Publish until closed."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._lane(self._clusters_due, self._publish_clusters))
             group.create_task(self._lane(self._routes_due, self._publish_routes))
@@ -161,7 +168,7 @@ class Publisher:
 
     async def _lane(self, due: asyncio.Event, publish: Callable[[], Awaitable[bool]]) -> None:
         failures = 0
-        while True:
+        while not self._closing:
             await due.wait()
             due.clear()
             try:
@@ -186,6 +193,8 @@ class Publisher:
             return False
         written = sorted(service.written for service in self._services.values() if service.written)
         await self._bring(files.CLUSTERS, lambda: b"[%s]" % b",".join(written))
+        if self._closing:
+            return False
         # Only this lane changes what is carried: it is as it was written.
         confirmed, self._unsure = self._unsure, set()
         for key in confirmed:
@@ -332,6 +341,8 @@ class Publisher:
         blocks = {key: held for key, (_, held) in self._blocks.items()}
         self._given.append(shapes)
         await self._bring(files.ROUTES, lambda: render.configuration(routes.assemble(shapes.values()), blocks))
+        if self._closing:
+            return
         known, self._shown, self._given = self._shown is not None, shapes, []
         now = _now()
         for key in changed:
@@ -339,7 +350,8 @@ class Publisher:
             if shape is not None and shape.gate is not None and (not known or key in before):
                 self._services.setdefault(key, _Service()).gated_since = now
         self._behind = {key for key in self._behind if shapes.get(key) != self._shapes.get(key)}
-        for key in changed:
+        # After a start what an earlier control plane has left may leave now, too.
+        for key in changed if known else self._services.keys() | shapes.keys():
             self._look_at(key)
 
     # Files.
@@ -348,19 +360,20 @@ class Publisher:
         """Write a file and wait until Envoy has it in force. Raises BackendError; doing it again is safe."""
         try:
             if len(self._services) < _OFF_THE_LOOP:
-                size = self._store.put(what, content())
+                self._store.put(what, content())
             else:
-                size = await asyncio.to_thread(lambda: self._store.put(what, content()))
+                await asyncio.to_thread(lambda: self._store.put(what, content()))
         except OSError as error:
             raise errors.BackendError(
                 f"The gateway's configuration in {self._store.xds} cannot be written: {error.strerror or error}.",
                 hint="Free disk space or fix the folder's permissions; traffic keeps its last routes until then.",
             ) from error
-        seconds = _CONFIRM_SECONDS + size / _CONFIRM_BYTES_A_SECOND
+        # Envoy reads both files in one thread: who waits for one may have to wait for the other.
+        seconds = _CONFIRM_SECONDS + self._store.size() / _CONFIRM_BYTES_A_SECOND
         delay = 0.001
         try:
             async with asyncio.timeout(seconds):
-                while await self._version(what) != self._store.version(what):
+                while await self._version(what) != self._store.version(what) and not self._closing:
                     await asyncio.sleep(delay)
                     delay = min(delay * 1.5, 0.05)
         except TimeoutError as error:

@@ -24,6 +24,7 @@ from mlship.plan import actions, observed, routes
 
 KEY = "gateway"
 GATE_SOCKET = "gate.sock"
+_CLOSE_SECONDS = 3.0
 
 
 class Keeper(Protocol):
@@ -78,6 +79,7 @@ class Gateway:
             published=published,
         )  # fmt: skip
         self._owner = aio.Tasks(lambda name, error: published(error if isinstance(error, Exception) else None))
+        self._running: asyncio.Task[None] | None = None
         self._ready = False
         self._answered = False
 
@@ -104,7 +106,7 @@ class Gateway:
             stop_grace=10.0,
         )  # fmt: skip
         await self._keeper.ensure(KEY, spec, probe_socket=str(self._admin_socket), log=self._home.logs / "gateway.log")
-        self._owner.start(self._publisher.run(), name="publish to Envoy")
+        self._running = self._owner.start(self._publisher.run(), name="publish to Envoy")
 
     def _prepare(self) -> list[clusters.Resource]:
         self._home.sockets.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -184,5 +186,8 @@ class Gateway:
 
     async def close(self) -> None:
         """Let go; Envoy keeps running."""
+        self._publisher.close()
+        if self._running is not None:
+            await asyncio.wait([self._running], timeout=_CLOSE_SECONDS)
         await self._owner.close()
         await self._admin.close()

@@ -18,3 +18,7 @@ def test_a_revision_is_two_clusters_and_none_without_endpoints():
 def test_what_was_rendered_is_read_back():
     rendered = [*clusters.of(IRIS, "old", [UNIX, MORE]).values(), *clusters.of(IRIS, "new", [PORT]).values()]
     assert clusters.read(rendered) == {IRIS: {"old": (UNIX, MORE), "new": (PORT,)}}
+
+
+def test_a_cluster_that_holds_no_endpoints_is_left_out():
+    assert clusters.read([{"name": "default/iris/r/http", "type": "EDS"}]) == {}

@@ -48,17 +48,20 @@ def test_a_long_list_of_services_fits_into_a_direct_response():
 def test_only_a_gated_service_asks_and_it_asks_in_its_own_name():
     warm = route(routes.Split("r", 100, (UNIX,)))
     assert b"typed_per_filter_config" not in orjson.dumps(configured(warm))
-    gated = dataclasses.replace(warm, gate=routes.Gate(patience=5, places=10))
-    for one in own_routes(gated):
-        assert one["typed_per_filter_config"].keys() == {render.NAME_FILTER, render.GATE_FILTER}
-    assert configured(gated)["request_headers_to_remove"] == [render.GATE_HEADER]
-    assert b'"value":"default/iris r"' in orjson.dumps(configured(gated))
+    found = configured(dataclasses.replace(warm, gate=routes.Gate(patience=5, places=10)))
+    own, everything = found["virtual_hosts"]
+    assert render.GATE_FILTER in own["typed_per_filter_config"]
+    assert {one["name"] for one in own["routes"]} == {"default/iris r"}
+    shared = [one for one in everything["routes"] if "route" in one]
+    assert {one["name"] for one in shared} == {"default/iris r"}
+    assert all(render.GATE_FILTER in one["typed_per_filter_config"] for one in shared)
+    assert found["request_headers_to_remove"] == [render.GATE_HEADER]
 
 
 def test_the_gate_names_the_revisions_that_a_request_may_be_sent_to():
     splits = (routes.Split("old", 0, ()), routes.Split("a", 50, ()), routes.Split("b", 50, ()))
     gated = route(*splits, gate=routes.Gate(patience=5, places=10))
-    assert b'"value":"default/iris a b"' in orjson.dumps(configured(gated))
+    assert own_routes(gated)[-1]["name"] == "default/iris a b"
 
 
 def test_endpoints_patience_and_what_is_said_meanwhile_do_not_change_the_routes():

@@ -165,6 +165,30 @@ async def test_switching_revisions_under_load_loses_nothing(gateway, upstream):
     assert set(statuses) == {200}
 
 
+async def test_replicas_that_come_and_go_under_load_lose_nothing(gateway, upstream):
+    one, two = await upstream("one"), await upstream("two")
+    await gateway.carry(route(IRIS, one.endpoint))
+    statuses: list[int] = []
+    done = asyncio.Event()
+
+    async def caller(http: httpx.AsyncClient) -> None:
+        while not done.is_set():
+            statuses.append((await http.post("/v2/models/iris/infer", content=b"{}")).status_code)
+
+    async with client(gateway) as http, asyncio.TaskGroup() as group:
+        for _ in range(4):
+            group.create_task(caller(http))
+        for endpoints in [(one.endpoint, two.endpoint), (two.endpoint,), (one.endpoint, two.endpoint)] * 4:
+            await gateway.carry(route(IRIS, *endpoints))
+            assert gateway.view(IRIS).applied == set(endpoints)
+            before = two.asked
+            async with asyncio.timeout(10):
+                while two.asked < before + 5:
+                    await asyncio.sleep(0.005)
+        done.set()
+    assert set(statuses) == {200}
+
+
 async def test_a_dead_replica_costs_no_request_while_another_lives(gateway, where, upstream):
     alive = await upstream("alive")
     dead = observed.Endpoint(f"unix:{where.sockets}/nobody.h")
