@@ -275,5 +275,5 @@ async def test_a_full_disk_is_said_and_tried_again(tmp_path, monkeypatch):
 def empty(folder):
     """Remove a cache's files, which are read-only, as their folders are."""
     for place, _, _ in os.walk(folder):
-        os.chmod(place, 0o700)
+        pathlib.Path(place).chmod(0o700)
     shutil.rmtree(folder)
