@@ -1,4 +1,4 @@
-"""A whole mlship of its own for a measurement: a home in a temporary folder, the real control plane, Envoy, replicas."""
+"""A whole mlship of its own for a measurement: a home in a temporary folder, the real control plane and Envoy."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ class Connection(asyncio.Protocol):
         self._busy = False
         status = self._parser.get_status_code()
         if status == 200:
-            self._load.answer = answer
+            self._load.good(answer)
         self._tell(status, "" if status == 200 else b"".join(answer)[:300].decode(errors="replace"))
         if self._parser.should_keep_alive():
             self._parser = httptools.HttpResponseParser(self)
@@ -121,7 +121,7 @@ class Load:
         self.due = 0
 
     async def run(self, *, grace: float = GRACE_SECONDS, stop: asyncio.Event | None = None) -> None:
-        """Send until the time is over or ``stop`` is set, then wait for what is under way, ``grace`` seconds at most."""
+        """Send until the time is over or ``stop`` is set, then wait ``grace`` seconds at most for what is under way."""
         total = max(1, round(self._rate * self._seconds))
         began = time.perf_counter()
         while self.due < total and not (stop is not None and stop.is_set()):
@@ -167,6 +167,10 @@ class Load:
             connection.send(self._waiting.popleft(), self._request, waited=True)
         else:
             self._idle.append(connection)
+
+    def good(self, answer: list[bytes]) -> None:
+        """An answer with status 200 has come."""
+        self.answer = answer
 
     def lost(self, connection: Connection) -> None:
         self._all.discard(connection)

@@ -3,10 +3,10 @@
     python -m bench.rolling [--updates 100] [--cycles 10] [--rate 300] [--json FILE]
 
 A service with two replicas behind the real Envoy, its model a scikit-learn pipeline. Short requests come in an open
-loop, and beside them a few long ones, which a model of a user's own answers only after half a second: one of those is
+loop, and beside them a few long ones, which a model of a user's own answers only after half a second: some of those are
 under way whenever a replica ends. Each update changes an environment variable, which makes a new revision; the next one
-begins when the one before is ready, whether its old replicas have ended or not. Then ``minReplicas`` goes from 1 to 4 and
-back, again and again. Goal: no failed request.
+begins when the one before is ready, whether its old replicas have ended or not. Then ``minReplicas`` goes from 1 to 4
+and back, again and again. Goal: no failed request.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _LONGEST = 24 * 3600.0
 _READY_SECONDS = 60.0
 _SLOW_RATE = 10.0
 _SLOW_SECONDS = 0.5
-_SLOW = f'''
+_SLOW = f"""
 import time
 
 import numpy as np
@@ -43,7 +43,7 @@ class Model:
     def predict(self, x: np.ndarray) -> np.ndarray:
         time.sleep({_SLOW_SECONDS})
         return x
-'''
+"""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -170,11 +170,17 @@ class Artifact:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Gateway:
-    """The gateway as found. ``applied``: the endpoints that it is known to route to for this service by now."""
+    """The gateway as found.
+
+    ``applied``: the endpoints of this service that it may send requests to, those that it is being told of and those
+    that it has not yet let go of included. ``carried``: those of them that a request is sure to be sent to by now;
+    None: all.
+    """
 
     running: bool = False
     url: str = ""
     applied: frozenset[Endpoint] = frozenset()
+    carried: frozenset[Endpoint] | None = None
     message: str = ""
 
 
