@@ -8,11 +8,13 @@ is counted as such (``slack``). Belongs to ``pager``, on the event loop; what ta
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 
 from mlship.server import memory, paging, worker
 
 _WAIT_SECONDS = 0.02
+_PATIENCE_SECONDS = 5.0
 _RETURNED_ENOUGH = 0.75
 _LITTLE = 4 * 1024 * 1024
 _MOST_SLACK = 0.1
@@ -63,23 +65,24 @@ class Budget:
         """Make room for ``own`` bytes and begin to count the load of ``key``; GO: it may begin, and ``end`` follows.
 
         Args:
-            wanted: whether anybody still waits for it; WAIT is the answer when nobody does and there is no room yet.
+            wanted: whether anybody still waits for it; WAIT is the answer when nobody does, or none came for a while.
         """
+        end = time.monotonic() + _PATIENCE_SECONDS
         while True:
             async with self._turn:
                 verdict = await self._make_room(own)
                 if verdict is paging.Verdict.GO:
                     self._coming[key] = own
                     self._ledger.begin(key, self._meter.read())
-            if verdict is not paging.Verdict.WAIT or not wanted():
+            if verdict is not paging.Verdict.WAIT or not wanted() or time.monotonic() >= end:
                 return verdict
             await asyncio.sleep(_WAIT_SECONDS)
 
-    def end(self, key: Hashable, *, known: int) -> int:
+    def end(self, key: Hashable, *, expected: int) -> int:
         """The load of ``key`` has ended; the bytes that the process grew by for it."""
         del self._coming[key]
         grown = self._ledger.end(key, self._meter.read())
-        self._slack = max(0, self._slack - max(0, known - grown))
+        self._slack = max(0, self._slack - max(0, expected - grown))
         return grown
 
     async def keep(self) -> None:

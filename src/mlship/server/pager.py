@@ -357,15 +357,16 @@ class Pager(repository.Repository):
 
     async def _load_page(self, page: Page) -> errors.MlshipError | None:
         source = page.listed.source
-        expected = page.known or await self._engine.loader.call(functools.partial(memory.on_disk, source.path))
+        on_disk = await self._engine.loader.call(functools.partial(memory.on_disk, source.path))
+        expected = paging.expected(known=page.known, on_disk=on_disk)
         verdict = await self.budget.admit(page.key, expected, wanted=functools.partial(self._called_for, page))
         if verdict is not paging.Verdict.GO:
             return self._no_room(page, expected, verdict)
-        begun, known, failure = time.monotonic(), page.known, None
+        begun, failure = time.monotonic(), None
         try:
             failure = await self._load(page.entry)
         finally:
-            grown = self.budget.end(page.key, known=known)
+            grown = self.budget.end(page.key, expected=expected)
         if failure is not None:
             page.failed(failure)
             return failure
@@ -374,7 +375,7 @@ class Pager(repository.Repository):
         page.loads += 1
         page.load_seconds = time.monotonic() - begun
         page.loading_seconds += page.load_seconds
-        page.size = page.known = paging.weight(grown=grown, known=known, on_disk=expected, imported=page.imported)
+        page.size = page.known = paging.weight(grown=grown, expected=expected, imported=page.imported)
         # What is loaded stays for a while: collections need not walk through it.
         gc.freeze()
         page.used = time.monotonic()

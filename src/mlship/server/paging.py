@@ -16,6 +16,10 @@ from collections.abc import Hashable, Sequence
 
 # Once somebody has to leave, enough leave for the next few to come without anybody leaving.
 LOW = 0.95
+# What measuring is not sure of: memory that was freed and not given back, requests under way.
+SPARE = 0.02
+# A model weighs what the process grew by, but no less than this: the server's own objects for it, and its files.
+_LEAST, _LEAST_BY_FILE = 24 * 1024, 1.5
 _FIRST_RETRY, _LAST_RETRY = 1.0, 60.0
 
 
@@ -74,7 +78,7 @@ def decide(view: View) -> Decision:
     if fits(view):
         return _GO
     base = view.measured - sum(page.size for page in view.pages)
-    if view.own and base + view.own > view.budget:
+    if view.own and base + view.own > view.budget * (1 + SPARE):
         return Decision(Verdict.NEVER)
     wanted = view.short + int(view.budget * (1 - LOW))
     leaving: list[Hashable] = []
@@ -84,7 +88,10 @@ def decide(view: View) -> Decision:
             break
         leaving.append(page.key)
         freed += page.size
-    return Decision(Verdict.GO if freed >= view.short else Verdict.WAIT, tuple(leaving))
+    if freed >= view.short - view.budget * SPARE or not view.own:
+        return Decision(Verdict.GO, tuple(leaving))
+    # Nobody leaves for one that cannot come yet.
+    return Decision(Verdict.WAIT)
 
 
 class Ledger:
@@ -123,19 +130,23 @@ class Ledger:
         self._last = measured
 
 
-def weight(*, grown: int, known: int, on_disk: int, imported: bool) -> int:
-    """The bytes a model is taken to have.
+def expected(*, known: int, on_disk: int) -> int:
+    """The bytes a model is expected to take.
 
     Args:
-        grown: what the process grew by while it was loaded.
-        known: what it was found to have before, or was said to have; 0: nothing is known.
+        known: what it was found to have before, or is said to have; 0: nothing is known.
         on_disk: the bytes of its files.
-        imported: its load imported libraries, which stay when it goes: then its growth is not its own.
     """
-    if imported:
-        return known or min(grown, 2 * on_disk) or on_disk
-    # Memory that others left behind in the allocator is used before the process grows: growth is the least it has.
-    return max(grown, known)
+    return known or _LEAST + int(_LEAST_BY_FILE * on_disk)
+
+
+def weight(*, grown: int, expected: int, imported: bool) -> int:
+    """The bytes a loaded model is taken to have.
+
+    Memory that others left behind in the allocator is used before the process grows, so that growth is the least it
+    has. A load that ``imported`` libraries grew by those as well, and they stay when the model goes.
+    """
+    return expected if imported else max(grown, expected)
 
 
 def retry_after(failures: int) -> float:
