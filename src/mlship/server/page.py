@@ -65,7 +65,7 @@ class Page:
     def busy(self) -> bool:
         """Whether it must not be taken away now."""
         served = self.entry.served
-        return self.leaving or served is None or not served.batcher.idle or self.entry.lock.locked()
+        return self.leaving or self.task is not None or served is None or not served.batcher.idle
 
     def view(self) -> paging.Page:
         """As the decision sees it."""

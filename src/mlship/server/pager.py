@@ -407,6 +407,7 @@ class Pager(repository.Repository):
         if page.size <= self.budget.free_for_models():
             return None
         error = self._too_large(page, page.size)
+        LOG.warning("model is too large", extra=logs.fields(model=page.name, error=error.message))
         await self._take_out(page)
         page.failed(error)
         return error
