@@ -53,7 +53,9 @@ def _private() -> int | None:
     except OSError:  # Some sandboxes have none: then nothing is known to be shared.
         return None
     counted = ("Private_Clean:", "Private_Dirty:", "Anonymous:")
-    found = {key: int(rest.split()[0]) * 1024 for line in lines for key, _, rest in [line.partition(" ")] if key in counted}
+    found = {
+        key: int(rest.split()[0]) * 1024 for line in lines for key, _, rest in [line.partition(" ")] if key in counted
+    }
     if len(found) != len(counted):
         return None
     # Private pages of mapped files can be dropped and read again: only what is anonymous counts.
@@ -95,10 +97,8 @@ class Trimmer:
 
     def __init__(self) -> None:
         self._not_before = 0.0
-        try:
-            self._trim = ctypes.CDLL(None).malloc_trim
-        except (OSError, AttributeError):  # Another C library than glibc.
-            self._trim = None
+        # Another C library than glibc has none.
+        self._trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
 
     def trim(self) -> None:
         """Give back what is free already."""

@@ -50,7 +50,7 @@ def die(file: pathlib.Path, code: str) -> None:
     assert done.returncode in {3, -signal.SIGABRT}, done.returncode
 
 
-LOADING = "with crashes.loading(('iris', '3'), 'a'): os._exit(3)"
+LOADING = "with crashes.while_loading(('iris', '3'), 'a'): os._exit(3)"
 RUNNING = "m = loaded(type('D', (Model,), {'infer': lambda *a, **k: os.abort()})()); "
 RUNNING += "crashes.watched(m, ('iris', '3'), 'a').model.infer({}, outputs=(), parameters={})"
 
@@ -76,7 +76,10 @@ def test_the_next_process_knows_who_was_there(tmp_path: pathlib.Path, code: str,
 
 def test_who_has_ended_its_work_is_not_blamed_and_an_end_in_order_blames_nobody(tmp_path: pathlib.Path) -> None:
     file = tmp_path / "q"
-    die(file, "crashes.watched(loaded(Model()), ('iris', '3'), 'a').model.infer({}, outputs=(), parameters={}); os._exit(3)")
+    die(
+        file,
+        "crashes.watched(loaded(Model()), ('iris', '3'), 'a').model.infer({}, outputs=(), parameters={}); os._exit(3)",
+    )
     assert marks.Crashes(file).strikes(KEY, "a") == 0
     die(file, "crashes.over(); " + RUNNING)
     assert marks.Crashes(file).strikes(KEY, "a") == 0
@@ -97,7 +100,7 @@ def test_more_calls_than_there_are_places_run_unrecorded(tmp_path: pathlib.Path)
     def nested(depth: int) -> int:
         if not depth:
             return 0
-        with crashes.loading(KEY, "a"):
+        with crashes.while_loading(KEY, "a"):
             return 1 + nested(depth - 1)
 
     assert nested(300) == 300
@@ -106,7 +109,7 @@ def test_more_calls_than_there_are_places_run_unrecorded(tmp_path: pathlib.Path)
 
 def test_suspects_run_one_at_a_time_and_not_where_requests_arrive(tmp_path: pathlib.Path) -> None:
     file = tmp_path / "q"
-    die(file, "with crashes.loading(('a', '1'), 'x'), crashes.loading(('b', '1'), 'x'): os._exit(3)")
+    die(file, "with crashes.while_loading(('a', '1'), 'x'), crashes.while_loading(('b', '1'), 'x'): os._exit(3)")
     crashes = marks.Crashes(file)
     inside, most, together = 0, 0, threading.Barrier(2)
 
@@ -157,7 +160,7 @@ def test_without_a_file_nothing_is_recorded() -> None:
     crashes = marks.Crashes.none()
     before = loaded(Model())
     assert crashes.watched(before, KEY, "a") is before
-    with crashes.loading(KEY, "a"):
+    with crashes.while_loading(KEY, "a"):
         pass
     crashes.over()
     assert crashes.refusal(KEY, "a") is None

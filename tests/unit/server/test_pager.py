@@ -297,7 +297,7 @@ def test_a_model_that_ends_the_process_is_kept_out_and_its_neighbours_are_not(wo
 
 def test_grpc_waits_for_a_load_too(world: World, pool: Pool) -> None:
     world.put("a", value=4)
-    server = pool("--grpc-socket", str(world.folder / "grpc"))
+    pool("--grpc-socket", str(world.folder / "grpc"))
     with grpc.insecure_channel(f"unix:{world.folder / 'grpc'}") as channel:
         call = channel.unary_unary(
             f"/{oip.SERVICE}/ModelMetadata",
