@@ -68,6 +68,9 @@ class Serving:
     batch_latency_ms: float = 0.0
     warmup: str = ""
     warmup_requests: pathlib.Path | None = None
+    paging: bool = False
+    memory_budget: int = 0
+    quarantine_file: pathlib.Path | None = None
 
 
 def serve(asked: Serving) -> None:
@@ -97,6 +100,13 @@ def serve(asked: Serving) -> None:
             batch_latency_ms=asked.batch_latency_ms,
             warmup_given=_here(asked.warmup),
             warmup_requests=asked.warmup_requests,
+        )
+        chosen = dataclasses.replace(
+            chosen,
+            paging=asked.paging,
+            accelerate=settings.default_mode(paging=asked.paging),
+            memory_budget=asked.memory_budget or None,
+            quarantine_file=asked.quarantine_file,
         )
         if asked.worker_processes >= 0:
             chosen = dataclasses.replace(chosen, worker_processes=asked.worker_processes)

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from typing import cast
 
 from mlship import errors
-from mlship.server import acceleration, example, logs, process_runner, warmup
+from mlship.server import acceleration, example, logs, process_runner, warmup, wished, worker
 from mlship.server import model as contract
 from mlship.server.accelerate import verdict
 from mlship.server.artifact import find, versions
@@ -82,16 +82,20 @@ def from_disk(source: Source) -> contract.Model:
         if difference.severity >= versions.Severity.MINOR:
             extra = logs.fields(model=source.name, library=difference.name, why=difference.message)
             LOG.warning("library version differs", extra=extra)
-    return adapter(artifact.format)(dataclasses.replace(artifact, threads=source.threads))
+    if artifact.wishes is not None and artifact.wishes.notes:
+        extra = logs.fields(model=source.name, file=artifact.wishes.source, fields=", ".join(artifact.wishes.notes))
+        LOG.info("fields without effect here", extra=extra)
+    model = adapter(artifact.format)(dataclasses.replace(artifact, threads=source.threads))
+    return wished.wished(model, artifact.wishes)
 
 
 def remember(name: str) -> None:
-    """Find the adapter of a model format once for all: looking reads the metadata of everything installed."""
-    _REMEMBERED[name] = adapter(name)
+    """Find the adapter of a model format before a model needs it."""
+    adapter(name)
 
 
 def adapter(name: str) -> contract.Load:
-    """The adapter of a model format, imported now."""
+    """The adapter of a model format, imported now; found once for all, as finding it takes longer than many a load."""
     if name in _REMEMBERED:
         return _REMEMBERED[name]
     found = importlib.metadata.entry_points(group=ADAPTERS, name=name)
@@ -99,9 +103,10 @@ def adapter(name: str) -> contract.Load:
         have = sorted({entry.name for entry in importlib.metadata.entry_points(group=ADAPTERS)})
         raise errors.SpecError(f'no adapter for the model format "{name}" is installed; there are {", ".join(have)}.')
     try:
-        return cast("contract.Load", next(iter(found)).load())
+        _REMEMBERED[name] = cast("contract.Load", next(iter(found)).load())
     except ImportError as error:
         raise _missing(name, error) from error
+    return _REMEMBERED[name]
 
 
 def _missing(name: str, error: ImportError) -> errors.ModelError:
