@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from mlship.api import service as services
 from mlship.backends import consistency, fake
 from mlship.plan import actions, observed, reconcile, replicas, routes
+from mlship.scale import readings
 
 KEY = observed.ServiceKey("default", "iris")
 URI = "file:///models/iris.pkl"
@@ -19,7 +20,9 @@ NOW = 1_700_000_000.0
 Phase, State = observed.Phase, observed.ArtifactState
 
 
-def declare(wanted: int = 1, *, variant: str = "", stop: bool = False, status: Any = None) -> services.InferenceService:
+def declare(
+    wanted: int = 1, *, more: int = 0, variant: str = "", stop: bool = False, status: Any = None
+) -> services.InferenceService:
     env = [{"name": "VARIANT", "value": variant}] if variant else []
     model = {"modelFormat": {"name": "sklearn"}, "storageUri": URI, "env": env}
     return services.InferenceService.model_validate(
@@ -27,7 +30,7 @@ def declare(wanted: int = 1, *, variant: str = "", stop: bool = False, status: A
             "apiVersion": "serving.kserve.io/v1beta1",
             "kind": "InferenceService",
             "metadata": {"name": "iris", "annotations": {"serving.kserve.io/stop": "true"} if stop else {}},
-            "spec": {"predictor": {"model": model, "minReplicas": wanted}},
+            "spec": {"predictor": {"model": model, "minReplicas": wanted, "maxReplicas": max(wanted + more, 1)}},
             "status": status,
         }
     )
@@ -42,8 +45,20 @@ def revision_of(service: services.InferenceService, digest: str) -> str:
 
 REVISIONS = tuple(revision_of(declare(variant=variant), digest) for variant in ("", "b") for digest in DIGESTS)
 
-wishes = st.builds(
-    declare, st.integers(0, 3), variant=st.sampled_from(["", "b"]), stop=st.sampled_from([False, False, False, True])
+variants = st.sampled_from(["", "b"])
+stops = st.sampled_from([False, False, False, True])
+wishes = st.builds(declare, st.integers(0, 3), more=st.integers(0, 3), variant=variants, stop=stops)
+# Of these the number is given, so that a life with them comes to rest.
+settled_wishes = st.builds(declare, st.integers(1, 3), variant=variants, stop=stops)
+values = st.none() | st.floats(0, 100)
+demands = st.builds(
+    observed.Demand,
+    metrics=st.fixed_dictionaries(
+        {"concurrency": st.builds(readings.Reading, values, values, st.sampled_from([0.0, 0.5, 1.0]))}
+    ),
+    waiting=st.integers(0, 2),
+    busy=st.none() | st.booleans(),
+    gated=st.booleans(),
 )
 exits = st.builds(
     observed.Exit,
@@ -105,6 +120,7 @@ def worlds(draw: st.DrawFn) -> observed.Observed:
         replicas=found,
         artifact=draw(artifacts()),
         gateway=observed.Gateway(running=running, url="http://localhost:8080", applied=applied),
+        demand=draw(demands),
     )
 
 
@@ -148,7 +164,12 @@ def _check_actions(
     starts = [one.id for one in plan.actions if isinstance(one, actions.StartReplica)]
     stops = [one.id for one in plan.actions if isinstance(one, actions.StopReplica)]
     effective = services.effective(desired.service)
-    wanted = 0 if desired.deleting else effective.min_replicas
+    wanted = plan.status["mlship"]["replicas"]["wanted"]
+    if desired.deleting or effective.stopped:
+        assert wanted == 0
+    else:
+        assert effective.min_replicas <= wanted <= max(effective.max_replicas, 1)
+        assert desired.service.spec.predictor.min_replicas == 0 or wanted > 0
     assert all(one not in by_id or by_id[one].phase is Phase.EXITED for one in starts), "started what is there"
     assert len(set(starts)) == len(starts)
     assert all(0 <= one.ordinal < wanted for one in starts)
@@ -179,6 +200,9 @@ def _check_route(route: routes.ServiceRoute, by_id: dict[observed.ReplicaId, obs
         assert "mlship why iris" in route.message
         return
     assert sum(split.weight for split in route.splits) == 100
+    if route.gate is not None:
+        assert [split.endpoints for split in route.splits] == [()], "held although somebody answers"
+        return
     for split in route.splits:
         assert split.endpoints
         assert {ready.get(one) for one in split.endpoints} == {split.revision}, "traffic to what is not ready"
@@ -191,6 +215,10 @@ def _check_ready(seen: observed.Observed, plan: reconcile.Plan) -> None:
     assert {conditions[one] for one in ("PredictorReady", "IngressReady", "LatestDeploymentReady")} == {"True"}
     newest = plan.status["components"]["predictor"]["latestCreatedRevision"]
     assert plan.route is not None
+    if plan.route.gate is not None:
+        assert seen.demand.gated, "ready, and nobody would hold a request"
+        assert not plan.route.gate.hopeless
+        return
     assert [split.revision for split in plan.route.splits] == [newest]
     assert any(replicas.is_ready(one) and one.id.revision == newest for one in seen.replicas)
     assert seen.gateway.running
@@ -222,7 +250,7 @@ def test_a_plan_that_was_applied_is_not_repeated(
     assert not set(map(str, first.actions)) & set(map(str, second.actions))
 
 
-@hypothesis.given(service=wishes, status=memories(), seen=worlds(), deleting=st.booleans(), data=st.data())
+@hypothesis.given(service=settled_wishes, status=memories(), seen=worlds(), deleting=st.booleans(), data=st.data())
 @hypothesis.settings(max_examples=150, deadline=None)
 def test_eventually(
     service: services.InferenceService, status: Any, seen: observed.Observed, deleting: bool, data: st.DataObject
