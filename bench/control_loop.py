@@ -39,30 +39,27 @@ _DEADLINE = 60.0
 
 
 class Gateway:
-    """Carries what is published at once."""
+    """Carries what is wanted at once."""
 
     def __init__(self) -> None:
         self._applied: dict[observed.ServiceKey, frozenset[observed.Endpoint]] = {}
         self._moved: set[observed.ServiceKey] = set()
         self._news = asyncio.Event()
-        self._open = asyncio.Event()
-        self._open.set()
 
-    def hold(self) -> None:
-        """Let every publication wait from now on."""
-        self._open.clear()
-
-    async def publish(self, table: routes.RouteTable) -> None:
+    def want(self, service: observed.ServiceKey, route: routes.ServiceRoute | None) -> None:
         """See ``seams.Gateway``."""
-        await self._open.wait()
-        before = self._applied
-        self._applied = {
-            route.service: frozenset(one for split in route.splits for one in split.endpoints)
-            for route in table.services
-            if route.splits
-        }
-        self._moved |= {key for key, _ in before.items() ^ self._applied.items()}
+        endpoints = frozenset(one for split in route.splits for one in split.endpoints) if route else frozenset()
+        if endpoints == self._applied.get(service, frozenset()):
+            return
+        if endpoints:
+            self._applied[service] = endpoints
+        else:
+            del self._applied[service]
+        self._moved.add(service)
         self._news.set()
+
+    def begin(self) -> None:
+        """See ``seams.Gateway``."""
 
     def view(self, service: observed.ServiceKey) -> observed.Gateway:
         """See ``seams.Gateway``."""
@@ -90,11 +87,15 @@ def service(name: str, replicas: int = 0) -> dict[str, Any]:
     return {
         "apiVersion": "serving.kserve.io/v1beta1",
         "kind": "InferenceService",
-        "metadata": {"name": name, "namespace": "default", "labels": {"team": "fraud"}},
+        "metadata": {
+            "name": name,
+            "namespace": "default",
+            "labels": {"team": "fraud"},
+            "annotations": {"autoscaling.knative.dev/initial-scale": "0"},
+        },
         "spec": {
             "predictor": {
                 "minReplicas": replicas,
-                "maxReplicas": 4,
                 "model": {
                     "modelFormat": {"name": "sklearn"},
                     "storageUri": f"https://models.example.com/{name}/model.joblib",

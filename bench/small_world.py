@@ -22,12 +22,14 @@ class Backend:
         self._applied = applied
         self._replicas: dict[observed.ServiceKey, dict[observed.ReplicaId, observed.Replica]] = {}
         self._artifacts: dict[observed.ServiceKey, observed.Artifact] = {}
+        self._standby: dict[observed.ServiceKey, str] = {}
         self._changes = changes.Changes()
 
     async def observe(self, service: observed.ServiceKey) -> base.Facts:
         """See ``base.Backend``."""
         found = tuple(self._replicas.get(service, {}).values())
-        return base.Facts(replicas=found, artifact=self._artifacts.get(service))
+        standby = self._standby.get(service, "")
+        return base.Facts(replicas=found, artifact=self._artifacts.get(service), standby=standby)
 
     async def apply(self, service: observed.ServiceKey, todo: Sequence[actions.Action]) -> None:
         """See ``base.Backend``."""
@@ -49,6 +51,10 @@ class Backend:
                     self._replicas.get(service, {}).pop(replica, None)
                     if not self._replicas.get(service):
                         self._replicas.pop(service, None)
+                case actions.StandBy():
+                    self._standby[service] = action.token
+                case actions.StandDown():
+                    self._standby.pop(service, None)
                 case actions.LookAtArtifact():
                     pass
         self._changes.add(service)

@@ -64,7 +64,6 @@ async def costs(counter: Counter, folder: pathlib.Path, services: int) -> list[c
         await plane.database.run(lambda connection: connection.set_progress_handler(counter.step, 1))
         plane.start()
         await plane.settled(services)
-        plane.gateway.hold()  # what a publication costs is tested where it is made
         for number in range(_CHANGES):
             counter.places = collections.Counter()
             counter.counting = True

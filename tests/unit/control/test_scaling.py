@@ -10,7 +10,21 @@ from collections.abc import AsyncIterator, Callable, Mapping
 import pytest
 
 from mlship import aio
-from mlship.control import facts, journal, loop, metrics, parts, planner, preview, resources, rules, seams, store, top
+from mlship.control import (
+    facts,
+    journal,
+    loop,
+    metrics,
+    parts,
+    planner,
+    preview,
+    resources,
+    rules,
+    seams,
+    starts,
+    store,
+    top,
+)
 from mlship.plan import elastic, observed, scaling
 from mlship.scale import memory
 from mlship.scale import policy as policies
@@ -205,11 +219,11 @@ def test_of_several_scaled_objects_the_oldest_counts(service, caplog) -> None:
     old = scaled(name="old", creationTimestamp="2026-01-01T00:00:00Z")
     new = scaled(name="new", creationTimestamp="2026-02-01T00:00:00Z")
     other = scaled("other", name="other")
-    found = planner.desired(world(service(), new, other, old)).scaled
+    found = planner.desired(world(service(), new, other, old), planner.Reader()).scaled
     assert found is not None
     assert found.name == "old"
     assert "new" in caplog.text
-    assert planner.desired(world(service(), other)).scaled is None
+    assert planner.desired(world(service(), other), planner.Reader()).scaled is None
 
 
 def test_a_scaled_object_that_is_not_understood_targets_nothing() -> None:
@@ -235,8 +249,8 @@ async def test_the_plan_of_a_scaled_object_is_that_of_the_service_it_targets(kep
     backend, gateway, _ = small()
     behind = parts.Parts(
         kept=kept, catalog=rules.catalog(), rules=rules.Judge(), planner=planner.Planner(), backend=backend,
-        facts=facts.Facts(backend, gateway), book=journal.Journal(kept), meter=metrics.Metrics(),
-        closing=asyncio.Event(), stop=lambda replicas: None, about=dict, clock=lambda: 1.0,
+        facts=facts.Facts(backend, gateway), book=journal.Journal(kept), meter=(meter := metrics.Metrics()),
+        starts=starts.Starts(meter, clock=lambda: 1.0), closing=asyncio.Event(), stop=lambda replicas: None, about=dict, clock=lambda: 1.0,
     )  # fmt: skip
     assert (await preview.preview(behind, scaled()))["plans"] == []
     await kept.create(service_key(), service(uri="file:///models/iris"))

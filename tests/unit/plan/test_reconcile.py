@@ -174,15 +174,9 @@ def test_a_plan_says_itself_in_one_sentence(made: reconcile.Plan, said: str) -> 
     assert made.summary() == said
 
 
-@pytest.fixture
-def zero_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whether a spec is refused is for ``api.honour`` to say; here is what the plan does with one that is not."""
-    monkeypatch.setattr(reconcile.honour, "refusals", lambda *_, **__: ())
-
-
 def asleep(**annotations: str) -> services.InferenceService:
     predictor = {"minReplicas": 0, "model": {"modelFormat": {"name": "sklearn"}, "storageUri": URI}}
-    return declare(predictor, annotations=annotations)
+    return declare(predictor, annotations={"autoscaling.knative.dev/initial-scale": "0", **annotations})
 
 
 def sleeping(artifact: observed.Artifact | None = READY, *, standby: str = "", **annotations: str) -> reconcile.Plan:
@@ -190,7 +184,6 @@ def sleeping(artifact: observed.Artifact | None = READY, *, standby: str = "", *
     return reconcile.plan(reconcile.Desired(asleep(**annotations)), seen, NOW)
 
 
-@pytest.mark.usefixtures("zero_is_honoured")
 def test_a_service_at_zero_has_its_model_fetched_before_anybody_calls() -> None:
     assert any(isinstance(one, actions.FetchArtifact) for one in sleeping(None).actions)
     changed = sleeping(dataclasses.replace(READY, stale=True))
@@ -198,7 +191,6 @@ def test_a_service_at_zero_has_its_model_fetched_before_anybody_calls() -> None:
     assert sleeping(dataclasses.replace(READY, stale=True, error="404", retry_at=NOW + 5)).wake_at == NOW + 5
 
 
-@pytest.mark.usefixtures("zero_is_honoured")
 def test_a_service_at_zero_has_its_start_prepared_once() -> None:
     (ahead,) = sleeping().actions
     assert isinstance(ahead, actions.StandBy)
@@ -208,7 +200,6 @@ def test_a_service_at_zero_has_its_start_prepared_once() -> None:
     assert "stand by" in sleeping().summary()
 
 
-@pytest.mark.usefixtures("zero_is_honoured")
 def test_a_stopped_service_waits_for_nobody() -> None:
     assert sleeping(None, **{"serving.kserve.io/stop": "true"}).actions == ()
 

@@ -97,5 +97,5 @@ def test_models_loaded_on_use_are_not_compiled_unless_asked() -> None:
     ],
 )
 def test_what_is_for_models_loaded_on_use_only(flags: tuple[str, ...]) -> None:
-    with pytest.raises(errors.SpecError, match="--paging|loaded on use"):
+    with pytest.raises(errors.SpecError, match=r"--paging|loaded on use"):
         settings.parse(flags)
