@@ -7,7 +7,7 @@ tests/contract/backend_suite.py. Actions are idempotent: applying one whose effe
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Protocol
 
 from mlship.plan import actions, observed
@@ -15,10 +15,12 @@ from mlship.plan import actions, observed
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Facts:
-    """What a backend knows of one service."""
+    """What a backend knows of one service, of a model in a pool, or of a pool. The last two: see ``observed``."""
 
     replicas: tuple[observed.Replica, ...] = ()
     artifact: observed.Artifact | None = None
+    enlisted: observed.Enlisted | None = None
+    requests: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

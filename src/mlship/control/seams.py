@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any, Protocol
 
 from mlship.control import store
-from mlship.plan import actions, causes, observed, routes, scaling
+from mlship.plan import actions, causes, observed, pool, routes, scaling
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -19,7 +19,8 @@ class Decision:
 
     ``status`` is the whole status in JSON form; None leaves it as it is. ``wake_at`` is Unix seconds. ``finished``:
     a deleted service has nothing left. ``why`` holds one sentence per reason, ``summary`` is one sentence for all.
-    ``scaling`` tells the feeds what to measure; None: nothing.
+    ``scaling`` tells the feeds what to measure; None: nothing. ``membership``: the pool that the service is in, and
+    what it says of it; None: it is in none.
     """
 
     actions: tuple[actions.Action, ...] = ()
@@ -30,15 +31,17 @@ class Decision:
     finished: bool = False
     summary: str = ""
     scaling: scaling.Scaling | None = None
+    membership: pool.Membership | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class World:
-    """The stored objects a decision about one service rests on."""
+    """The stored objects a decision about one service rests on. ``parent``: of a TrainedModel, the service it names."""
 
     service: store.Object
     namespaced: tuple[store.Object, ...] = ()
     cluster: tuple[store.Object, ...] = ()
+    parent: store.Object | None = None
 
 
 class Planner(Protocol):

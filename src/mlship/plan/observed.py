@@ -143,6 +143,45 @@ class Artifact:
     retry_at: float | None = None
 
 
+class Held(enum.StrEnum):
+    """How a process of a pool has a model: not in memory but ready to load it, loading it, in memory, or it failed."""
+
+    STANDBY = "standby"
+    LOADING = "loading"
+    LOADED = "loaded"
+    FAILED = "failed"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Placement:
+    """A model in one process of its pool, as that process says. ``digest`` is of the bytes in memory, ``size`` theirs.
+
+    ``reason``: why the newest bytes are not in memory. LOADED with a reason: they failed, and those before them answer.
+    """
+
+    replica: ReplicaId
+    state: Held
+    reason: str = ""
+    digest: str = ""
+    size: int | None = None
+    quarantined: bool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Enlisted:
+    """A model's entry in a pool: ``digest`` is what the entry asks for; ``placements`` one for each process heard of.
+
+    ``mark`` is ``actions.Entry.mark``; ``replicas`` are the pool's processes.
+    """
+
+    pool: ServiceKey
+    name: str
+    digest: str
+    mark: str
+    placements: tuple[Placement, ...] = ()
+    replicas: tuple[Replica, ...] = ()
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Gateway:
     """The gateway as found. ``applied``: the endpoints that it is known to route to for this service by now."""
@@ -170,9 +209,14 @@ class Demand:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Observed:
-    """All facts about one service."""
+    """All facts about one service. Of a model in a pool, ``gateway`` is about the pool's endpoints.
+
+    ``requests``: of a pool, how many each of its models has had, by name, since its processes began.
+    """
 
     replicas: tuple[Replica, ...] = ()
     artifact: Artifact | None = None
+    enlisted: Enlisted | None = None
+    requests: Mapping[str, int] = dataclasses.field(default_factory=dict)
     gateway: Gateway = Gateway()
     demand: Demand = Demand()

@@ -12,19 +12,26 @@ import dataclasses
 from typing import Any
 
 from mlship import errors
-from mlship.api import honour, problems, select
 from mlship.api import runtime as runtimes
 from mlship.api import service as services
-from mlship.plan import actions, observed, program, replicas, revision, routes, status
+from mlship.plan import (
+    actions,
+    choice,
+    fetching,
+    observed,
+    pool_program,
+    program,
+    replicas,
+    revision,
+    routes,
+    status,
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Desired:
+class Desired(choice.Choices):
     """What the user wants: the service, the runtimes it may select, and whether it shall go."""
 
-    service: services.InferenceService
-    namespaced: tuple[runtimes.ServingRuntime, ...] = ()
-    cluster: tuple[runtimes.ClusterServingRuntime, ...] = ()
     deleting: bool = False
 
 
@@ -53,6 +60,8 @@ class Plan:
         said = ["fetch the model"] if any(isinstance(one, actions.FetchArtifact) for one in self.actions) else []
         said += [f"start {_count(starts)}"] if starts else []
         said += [f"stop {_count(stops)}"] if stops else []
+        said += ["enlist it in the pool"] if any(isinstance(one, actions.EnlistModel) for one in self.actions) else []
+        said += ["take it out of the pool"] if any(isinstance(one, actions.DelistModel) for one in self.actions) else []
         said += ["forget the model"] if any(isinstance(one, actions.ForgetArtifact) for one in self.actions) else []
         if self.keep:
             said.append(f"keep {self.keep if starts or stops else _count(self.keep)}")
@@ -78,10 +87,10 @@ def _serve(desired: Desired, key: observed.ServiceKey, seen: observed.Observed, 
     memory: revision.Memory | None = None
     problem: status.Problem | None = None
     try:
-        runtime = _runtime(effective, desired)
-        spec = program.spec_of(effective, runtime)
+        runtime = choice.runtime_of(effective, desired)
+        spec = pool_program.of_parent(service, effective, runtime) or program.spec_of(effective, runtime)
     except errors.MlshipError as error:
-        problem = status.Problem(str(error), _fault(effective, desired, error))
+        problem = status.Problem(str(error), choice.fault(effective, desired, error))
         memory = revision.read(_stored(service.status))
     else:
         known = revision.recall(_stored(service.status), spec)
@@ -108,7 +117,7 @@ def _serve(desired: Desired, key: observed.ServiceKey, seen: observed.Observed, 
         memory=memory,
         problem=problem,
     )
-    fetches, wake_at = _artifact(state) if made is not None and wanted else ((), None)
+    fetches, wake_at = fetching.due(seen.artifact, state.uri, now) if made is not None and wanted else ((), None)
     starts = _starts(state, key)
     return Plan(
         actions=(*fetches, *starts, *_stops(state)),
@@ -121,51 +130,9 @@ def _serve(desired: Desired, key: observed.ServiceKey, seen: observed.Observed, 
     )
 
 
-def _runtime(effective: services.Effective, desired: Desired) -> runtimes.Runtime | None:
-    """The runtime to use, None for a custom container. Raises SpecError when what was asked for cannot be done."""
-    cluster = (*desired.cluster, *runtimes.builtin())
-    chosen = None
-    if effective.container is None:
-        chosen = select.select(effective, namespaced=desired.namespaced, cluster=cluster).runtime
-    refused = honour.refusals(desired.service, namespaced=desired.namespaced, cluster=cluster)
-    if refused:
-        raise problems.InvalidObject(refused)
-    return chosen
-
-
-def _fault(effective: services.Effective, desired: Desired, problem: errors.MlshipError) -> str:
-    """KServe's reason for a spec that cannot be carried out."""
-    if effective.container is not None or isinstance(problem, problems.InvalidObject):
-        return "InvalidPredictorSpec"
-    known: tuple[runtimes.Runtime, ...] = (*desired.namespaced, *desired.cluster, *runtimes.builtin())
-    named = [one for one in known if one.name == effective.runtime]
-    if effective.runtime and not named and not runtimes.alias(effective.runtime, effective.model_format):
-        return "RuntimeNotRecognized"
-    return "RuntimeDisabled" if any(one.spec.disabled for one in named) else "NoSupportingRuntime"
-
-
 def _stored(stored: dict[str, Any] | None) -> object:
     own = (stored or {}).get("mlship")
     return own.get("newest") if isinstance(own, dict) else None
-
-
-def _artifact(state: status.Situation) -> tuple[tuple[actions.Action, ...], float | None]:
-    """The fetch that is due, or when it will be."""
-    artifact, uri = state.seen.artifact, state.uri
-    if not uri:
-        forget = (actions.ForgetArtifact(artifact.uri),) if artifact is not None else ()
-        return forget, None
-    if artifact is None:
-        return (actions.FetchArtifact(uri, why="it is not here yet"),), None
-    if artifact.uri != uri:
-        return (actions.FetchArtifact(uri, why="the service names another model now"),), None
-    again = bool(artifact.error) and artifact.retry_at is not None
-    if artifact.state is observed.ArtifactState.FETCHING or not (artifact.stale or again):
-        return (), None
-    if artifact.retry_at is not None and artifact.retry_at > state.now:
-        return (), artifact.retry_at
-    why = "the source has changed" if artifact.stale else "the last try failed"
-    return (actions.FetchArtifact(uri, why=why),), None
 
 
 def _starts(state: status.Situation, key: observed.ServiceKey) -> tuple[actions.StartReplica, ...]:
@@ -210,6 +177,7 @@ def _route(state: status.Situation, effective: services.Effective, key: observed
         timeout=float(max(effective.timeout, 1)),
         splits=splits,
         message="" if splits else _unanswered(state),
+        pool=routes.Pool() if state.target is not None and pool_program.holds_models(state.target.spec) else None,
     )
 
 
