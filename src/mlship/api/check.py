@@ -19,6 +19,7 @@ from mlship.api import (
     graph,
     kinds,
     meta,
+    pooled,
     problems,
     runtime,
     service,
@@ -63,6 +64,7 @@ def _service(found: service.InferenceService) -> Iterator[Problem]:
     yield from check_scale.check_annotations(annotations)
     yield from _stop(annotations)
     yield from _accelerate(annotations)
+    yield from pooled.check(annotations)
     yield from _predictor(spec.predictor, ("spec", "predictor"), annotations)
     yield from _multi_node(spec.predictor, annotations)
     if spec.transformer is not None:

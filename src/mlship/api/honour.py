@@ -15,9 +15,11 @@ from mlship.api import (
     check_storage,
     component,
     container,
+    extras,
     honour_tables,
     kinds,
     meta,
+    pooled,
     problems,
     runtime,
     select,
@@ -51,6 +53,9 @@ def judge(
         return (*_service(found), *(_runtime_choice(found, namespaced, cluster) if cluster is not None else ()))
     if isinstance(found, runtime.ServingRuntime | runtime.ClusterServingRuntime):
         return tuple(_runtime(found))
+    if isinstance(found, extras.TrainedModel):
+        uri: Path = ("spec", "model", "storageUri")
+        return (*pooled.trained_format(found), *_uri(found.spec.model.storage_uri, uri))
     return ()
 
 
@@ -79,6 +84,7 @@ def notices(
 def _service(found: service.InferenceService) -> Iterator[Problem]:
     spec = found.spec
     yield from _annotations(found)
+    yield from pooled.judge(found)
     yield from _accelerate(found)
     for name in ("transformer", "explainer", "canary"):
         if getattr(spec, name) is not None:
@@ -100,9 +106,7 @@ def _accelerate(found: service.InferenceService) -> Iterator[Problem]:
 def _annotations(found: service.InferenceService) -> Iterator[Problem]:
     for key, value in found.annotations.items():
         path: Path = ("metadata", "annotations", key)
-        if key == check_scale.MODE and value == "ModelMesh":
-            yield problems.refuse(path, "ModelMesh is not done by this version", "remove the annotation")
-        elif key == check_scale.MODE and check_scale.mode(found.annotations) == "Knative":
+        if key == check_scale.MODE and check_scale.mode(found.annotations) == "Knative":
             yield problems.notice(
                 path, "on this machine there is no Knative: replicas are processes and do not scale to zero"
             )
@@ -157,7 +161,7 @@ def _model(found: service.InferenceService) -> Iterator[Problem]:
     path = (*_PREDICTOR, name)
     if block.storage_uri is not None:
         yield from _uri(block.storage_uri, (*path, "storageUri"))
-    elif block.storage is None and found.spec.predictor.storage_uris is None:
+    elif block.storage is None and found.spec.predictor.storage_uris is None and not pooled.is_parent(found):
         hint = "write storageUri: a path, file://, http(s):// or pvc://"
         yield problems.refuse((*path, "storageUri"), "there is no model to load", hint)
     for field, (reason, hint) in honour_tables.BLOCK_REFUSED.items():
@@ -194,6 +198,7 @@ def _runtime_choice(
             field = ("modelFormat",)
         yield problems.refuse((*wanted.path, *field), *problems.said(error))
         return
+    yield from pooled.own_runtime(chosen.runtime, found)
     if wanted.batcher is not None and (wanted.command or not runtime.is_builtin(chosen.runtime)):
         yield problems.refuse((*_PREDICTOR, "batcher"), *honour_tables.NO_BATCHER)
 
@@ -266,7 +271,8 @@ def _runtime(found: runtime.Runtime) -> Iterator[Problem]:
     spec = found.spec
     yield from _runtime_name(found)
     if spec.multi_model:
-        yield problems.refuse(("spec", "multiModel"), "multi-model serving is not done by this version", "remove it")
+        hint = "leave it out of what you apply here: services in a pool are served without it"
+        yield problems.refuse(("spec", "multiModel"), "pools run mlship's own model server, no other", hint)
     if spec.worker_spec is not None:
         yield problems.refuse(("spec", "workerSpec"), *honour_tables.POD_REFUSED["worker_spec"])
     serving = spec.serving()

@@ -85,7 +85,7 @@ def judge(found: service.InferenceService) -> Iterator[Problem]:
 def own_runtime(chosen: runtime.Runtime, found: service.InferenceService) -> Iterator[Problem]:
     """Why ``chosen`` cannot serve many models."""
     if (is_member(found) or is_parent(found)) and not runtime.is_builtin(chosen):
-        name, block = next(found.spec.predictor.blocks())
+        name, _ = next(found.spec.predictor.blocks())
         path = (*_PREDICTOR, name, *(("runtime",) if name == "model" else ()))
         reason = f"{chosen.name} is a program of your own, and pools run mlship's own model server"
         known = service.effective(found).model_format

@@ -13,8 +13,8 @@ from starlette import requests, responses
 
 from mlship import aio, errors
 from mlship.backends import base
-from mlship.control import bodies, facts, parts, preview, replies, store, watching
-from mlship.plan import causes, observed
+from mlship.control import bodies, facts, parts, preview, replies, seams, store, watching
+from mlship.plan import causes, observed, pool
 
 log = logging.getLogger("mlship.api")
 
@@ -32,20 +32,33 @@ class Extras:
     async def why(self, request: requests.Request) -> responses.Response:
         """The causal chain of a service from its condition to the root, its conditions, and its newest plans."""
         behind = self._parts
-        key = _service(request)
-        world = await facts.world(behind.kept, behind.catalog, key)
+        key, world = await self._explained(_service(request))
         seen = await behind.facts.of(key)
         chain = behind.planner.explain(world, seen, now=behind.clock())
         limit = watching.number(request.query_params.get("limit", "20"), "limit")
         journal = await behind.book.read(self._key(key), limit=min(limit, 1000))
         return replies.json(
             {
-                "service": str(key),
+                "service": f"{key.namespace}/{world.service['metadata']['name']}",
                 "chain": [_cause(one) for one in chain],
                 "conditions": (world.service.get("status") or {}).get("conditions", []),
                 "journal": list(journal),
             }
         )
+
+    async def _explained(self, key: observed.ServiceKey) -> tuple[observed.ServiceKey, seams.World]:
+        """The service of that name, else the TrainedModel. Raises SpecError (NotFound)."""
+        behind = self._parts
+        try:
+            return key, await facts.world(behind.kept, behind.catalog, key)
+        except errors.SpecError as error:
+            trained = pool.trained_key(key.namespace, key.name)
+            if error.reason is not errors.Reason.NOT_FOUND or len(facts.planned(behind.catalog)) < 2:
+                raise
+            try:
+                return trained, await facts.world(behind.kept, behind.catalog, trained)
+            except errors.SpecError:
+                raise error from None
 
     async def logs(self, request: requests.Request) -> responses.Response:
         """The output of a service's replicas, one text line each: ``REPLICA | line``."""
@@ -88,7 +101,7 @@ class Extras:
         return responses.Response(self._parts.meter.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     def _key(self, key: observed.ServiceKey) -> store.Key:
-        return store.Key(self._parts.catalog.kind("InferenceService").id, key.namespace, key.name)
+        return facts.stored_key(self._parts.catalog, key)
 
 
 def _service(request: requests.Request) -> observed.ServiceKey:

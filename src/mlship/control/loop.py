@@ -15,16 +15,17 @@ import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 
-from mlship import aio, errors
+from mlship import aio, cores, errors
 from mlship.backends import base
-from mlship.control import facts, journal, metrics, objects, orphans, resources, seams, store, workqueue
-from mlship.plan import observed, routes
+from mlship.control import facts, journal, metrics, objects, orphans, pools, resources, seams, store, workqueue
+from mlship.plan import actions, observed, pool, routes
 
 log = logging.getLogger("mlship.loop")
 
 WORKERS = 4
 _RETRY = workqueue.Backoff(first=0.5, last=30.0)
 _WATCH_SECONDS = 60.0
+_AGAIN_SECONDS = 0.1
 
 
 class Loop:
@@ -56,9 +57,10 @@ class Loop:
         self._journal = book
         self._metrics = meter
         self._clock = clock
-        self._service = catalog.kind("InferenceService")
+        self._planned = facts.planned(catalog)
         self._facts = facts_of
         self._orphans = orphans.Orphans(clock)
+        self._pools = pools.Pools(clock, cores=cores.available())
         self._queue: workqueue.Queue[observed.ServiceKey] = workqueue.Queue(self._look, on_error=self._failed)
         self._routes: dict[observed.ServiceKey, routes.ServiceRoute] = {}
         self._unseen: set[observed.ServiceKey] | None = None
@@ -108,6 +110,8 @@ class Loop:
         return None if wake_at is None else asyncio.get_running_loop().time() + max(wake_at - self._clock(), 0.0)
 
     async def _reconcile(self, key: observed.ServiceKey) -> float | None:
+        if pool.is_pool(key):
+            return await self._look_at_pool(key)
         try:
             world = await facts.world(self._store, self._catalog, key)
         except errors.SpecError as error:
@@ -119,16 +123,55 @@ class Loop:
         seen = await self._facts.of(key)
         decision = self._planner.decide(world, seen, now=self._clock())
         self._route(key, decision.route)
+        await self._join(key, decision.membership)
         if decision.actions:
             await self._backend.apply(key, decision.actions)
-            self._count(decision)
-        gone = await self._write(world.service, decision)
+            self._count(decision.actions)
+        gone = await self._write(key, world.service, decision)
         await self._enter(key, decision, gone=gone)
+        if decision.route is not None and decision.route.pool is not None and self._pools.turned(key, seen):
+            for model in await facts.models_of(self._store, self._catalog, key):
+                await self._queue.add(model, urgent=False)
         return None if gone else decision.wake_at
+
+    # Pools: they have no object, and follow from what their members' plans say.
+
+    async def _join(self, member: observed.ServiceKey, said: pool.Membership | None) -> None:
+        for key in self._pools.note(member, said):
+            if self._unseen:
+                self._unseen.add(key)
+            await self._queue.add(key)
+
+    async def _look_at_pool(self, key: observed.ServiceKey) -> float | None:
+        if self._members_unseen():
+            # Whoever has not been heard yet may say that the pool is another.
+            return self._clock() + _AGAIN_SECONDS
+        self.known.add(key)
+        seen = await self._facts.of(key)
+        made = self._pools.plan(key, seen)
+        self._route(key, made.route)
+        if made.actions:
+            await self._backend.apply(key, made.actions)
+            self._count(made.actions)
+        if self._pools.turned(key, seen) and not made.finished:
+            for member in self._pools.members(key):
+                await self._queue.add(member, urgent=False)
+        summary, done = made.summary(), tuple(str(action) for action in made.actions)
+        if done:
+            log.info("pool %s: %s", key, summary, extra={"actions": list(done), "why": list(made.why)})
+        if made.finished:
+            self._facts.forget(key)
+            self.known.discard(key)
+        await self._journal.record(self._key(key), now=self._clock(), summary=summary, actions=done, why=made.why)
+        return None if made.finished else made.wake_at
+
+    def _members_unseen(self) -> bool:
+        return self._unseen is None or any(not pool.is_pool(one) for one in self._unseen)
 
     async def _without_object(self, key: observed.ServiceKey) -> float | None:
         """A service without an object: usually long gone; else what it left running is ended after a grace."""
         self._route(key, None)
+        await self._join(key, None)
         seen = await self._facts.of(key)
         todo, wake_at = self._orphans.plan(key, seen)
         if todo:
@@ -139,9 +182,9 @@ class Loop:
             self.known.discard(key)
         return wake_at
 
-    async def _write(self, service: store.Object, decision: seams.Decision) -> bool:
+    async def _write(self, planned: observed.ServiceKey, service: store.Object, decision: seams.Decision) -> bool:
         """Write the status, or remove what is finished; whether the object is gone."""
-        key, uid = store.key_of(self._service.id, service), service["metadata"]["uid"]
+        key, uid = self._key(planned), service["metadata"]["uid"]
         try:
             if decision.finished and await self._store.remove(key, uid=uid):
                 return True
@@ -157,6 +200,7 @@ class Loop:
 
     async def _enter(self, key: observed.ServiceKey, decision: seams.Decision, *, gone: bool) -> None:
         if gone:
+            await self._join(key, None)
             self._journal.forget(self._key(key))
             self._route(key, None)
             self._facts.forget(key)
@@ -170,8 +214,8 @@ class Loop:
             self._key(key), now=self._clock(), summary=decision.summary, actions=done, why=decision.why
         )
 
-    def _count(self, decision: seams.Decision) -> None:
-        for action in decision.actions:
+    def _count(self, done: Iterable[actions.Action]) -> None:
+        for action in done:
             self._metrics.actions.labels(type(action).__name__).inc()
 
     def _failed(self, key: observed.ServiceKey, error: Exception, delay: float) -> None:
@@ -179,7 +223,7 @@ class Loop:
         log.error("%s: %s; next try in %.1f s", key, error, delay, exc_info=None if expected else error)
 
     def _key(self, key: observed.ServiceKey) -> store.Key:
-        return store.Key(self._service.id, key.namespace, key.name)
+        return facts.stored_key(self._catalog, key)
 
     # Routes: whoever plans says its own, one task publishes all.
 
@@ -193,7 +237,7 @@ class Loop:
         self._publish.set()
 
     def _looked_at(self, key: observed.ServiceKey) -> None:
-        if self._unseen:
+        if self._unseen and not (pool.is_pool(key) and self._members_unseen()):
             self._unseen.discard(key)
             if not self._unseen:
                 self._publish.set()
@@ -253,26 +297,29 @@ class Loop:
             watcher.close()
 
     async def _queue_all(self) -> int:
-        """Queue every stored service; the version they were listed at."""
-        page = await self._store.page(self._service.id)
-        keys = {_service_key(body) for body in page.items}
+        """Queue every stored object that is planned; the version from which on changes are to be followed."""
+        pages = [(one.kind, await self._store.page(one.id)) for one in self._planned]
+        keys = {_planned_key(kind, body) for kind, page in pages for body in page.items}
         if self._unseen is None:
             self._unseen = set(keys)
             self._publish.set()
         for key in keys | self.known:
             await self._queue.add(key)
-        return page.version
+        return min(page.version for _, page in pages)
 
     async def _concerned(self, event: store.Event) -> Iterable[observed.ServiceKey]:
         """The services that an event makes worth a look: not those whose status alone was written."""
         if not objects.asks_for_more(event):
             return ()
-        if event.key.resource == self._service.id:
-            return (observed.ServiceKey(event.key.namespace, event.key.name),)
+        kind = next((one.kind for one in self._planned if one.id == event.key.resource), "")
+        if kind:
+            key = facts.key_of(kind, event.key.namespace, event.key.name)
+            return (key, *(await facts.models_of(self._store, self._catalog, key)))
         if event.key.resource not in facts.runtimes(self._catalog):
             return ()
-        page = await self._store.page(self._service.id, namespace=event.key.namespace or None)
-        return [_service_key(body) for body in page.items]
+        service = self._catalog.kind("InferenceService")
+        page = await self._store.page(service.id, namespace=event.key.namespace or None)
+        return [_planned_key(service.kind, body) for body in page.items]
 
     async def _follow_backend(self) -> None:
         async for key in self._backend.watch():
@@ -289,5 +336,5 @@ class Loop:
         log.critical("%s ended: %s", name, error, exc_info=error)
 
 
-def _service_key(body: store.Object) -> observed.ServiceKey:
-    return observed.ServiceKey(body["metadata"]["namespace"], body["metadata"]["name"])
+def _planned_key(kind: str, body: store.Object) -> observed.ServiceKey:
+    return facts.key_of(kind, body["metadata"]["namespace"], body["metadata"]["name"])

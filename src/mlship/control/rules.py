@@ -43,6 +43,7 @@ _COLUMNS: dict[str, tuple[resources.Column, ...]] = {
         _AGE,
     ),
 }
+_COLUMNS["TrainedModel"] = (*_COLUMNS["InferenceService"][:2], _AGE)
 _COLUMNS["ClusterServingRuntime"] = _COLUMNS["ServingRuntime"]
 
 
@@ -58,7 +59,7 @@ def catalog() -> resources.Catalog:
             short_names=entry.short_names,
             namespaced=entry.namespaced,
             columns=_COLUMNS.get(entry.kind, (_AGE,)),
-            drained=entry.kind == "InferenceService",
+            drained=entry.kind in ("InferenceService", "TrainedModel"),
         )
         for entry in kinds.KINDS.values()
         if entry.model is not None and entry.stance is not kinds.Stance.FOREIGN

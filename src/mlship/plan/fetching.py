@@ -1,4 +1,4 @@
-"""Whether a model's bytes must be brought now, or when. Pure. The same for a service of its own and for one in a pool."""
+"""Whether a model's bytes must be brought now, or when. Pure: for services, and for models in pools."""
 
 from __future__ import annotations
 

@@ -17,7 +17,6 @@ from mlship.api import pooled
 from mlship.api import service as services
 from mlship.plan import actions, choice, fetching, member_status, observed, pool, reconcile, replicas, routes, status
 
-
 _Status = Callable[[member_status.State], dict[str, Any]]
 
 

@@ -9,6 +9,7 @@ The supervisor is shared: the gateway's Envoy runs under it too, with a key of i
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import hashlib
 import pathlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -16,8 +17,8 @@ from typing import assert_never
 
 from mlship import aio, errors, home
 from mlship.backends import base
-from mlship.backends.local import artifacts, changes, expand, jobs, logs, supervisor
-from mlship.plan import actions, observed
+from mlship.backends.local import artifacts, changes, entries, expand, jobs, logs, supervisor
+from mlship.plan import actions, observed, pool_program
 from mlship.storage import limits
 
 _LABELS = ("namespace", "service", "revision", "ordinal")
@@ -43,6 +44,7 @@ class LocalBackend:
         clock: Callable[[], float] | None = None,
         bounds: limits.Limits | None = None,
         look_every: float = artifacts.LOOK_EVERY,
+        listen_every: float = entries.LISTEN_EVERY,
     ) -> None:
         clock = clock or supervisor.steady_clock()
         self._place = place
@@ -58,6 +60,9 @@ class LocalBackend:
             bounds=bounds,
             look_every=look_every,
         )
+        self._entries = entries.Entries(
+            place, tasks=self._tasks, changed=self._changes.add, processes=self._answering, listen_every=listen_every
+        )
         self._replicas: dict[observed.ServiceKey, dict[str, observed.ReplicaId]] = {}
         self._owners: dict[str, observed.ServiceKey] = {}
         self._hidden: dict[observed.ServiceKey, set[str]] = {}
@@ -72,16 +77,31 @@ class LocalBackend:
                 self._own(key, replica)
                 self._hide(replica.service, sight.job.spec)
         await self._artifacts.start()
+        await self._entries.start()
 
     async def observe(self, service: observed.ServiceKey) -> base.Facts:
         """See ``base.Backend``."""
-        replicas = []
+        enlisted = self._entries.observe(service)
+        if enlisted is not None:
+            enlisted = dataclasses.replace(enlisted, replicas=self._replicas_of(enlisted.pool))
+        return base.Facts(
+            replicas=self._replicas_of(service),
+            artifact=self._artifacts.observe(service),
+            enlisted=enlisted,
+            requests=self._entries.requests(service),
+        )
+
+    def _replicas_of(self, service: observed.ServiceKey) -> tuple[observed.Replica, ...]:
+        found = []
         for key, replica in self._replicas.get(service, {}).items():
             sight = self.supervisor.observe(key)
             if sight is not None:
-                replicas.append(_fact(replica, sight))
-        replicas.sort(key=lambda replica: replica.id)
-        return base.Facts(tuple(replicas), self._artifacts.observe(service))
+                found.append(_fact(replica, sight))
+        return tuple(sorted(found, key=lambda replica: replica.id))
+
+    def _answering(self, service: observed.ServiceKey) -> list[tuple[observed.ReplicaId, str]]:
+        """The replicas that are ready, with the addresses of their HTTP sockets."""
+        return [(one.id, one.endpoint.http) for one in self._replicas_of(service) if one.ready and one.endpoint]
 
     async def apply(self, service: observed.ServiceKey, todo: Sequence[actions.Action]) -> None:
         """See ``base.Backend``."""
@@ -99,12 +119,16 @@ class LocalBackend:
                     self._start(action)
                 case actions.StopReplica():
                     self.supervisor.stop(_key(action.id))
+                case actions.EnlistModel():
+                    self._entries.enlist(action)
+                case actions.DelistModel():
+                    self._entries.delist(action)
                 case _:
                     assert_never(action)
 
     def watch(self) -> AsyncIterator[observed.ServiceKey]:
         """See ``base.Backend``. Ends when the backend is closed."""
-        return self._changes.watch({*self._replicas, *self._artifacts.services()})
+        return self._changes.watch({*self._replicas, *self._artifacts.services(), *self._entries.members()})
 
     def logs(
         self, service: observed.ServiceKey, *, tail: int = 100, follow: bool = False
@@ -141,6 +165,8 @@ class LocalBackend:
             "MLSHIP_MODEL_PATH": action.model_path,
             "MLSHIP_PROOFS": str(self._place.proofs),
         }
+        if pool_program.holds_models(spec):
+            provided |= self._entries.provided(action.id, short)
         values = (action.id.service.namespace, action.id.service.name, action.id.revision, str(action.id.ordinal))
         return jobs.Job(
             spec=spec,
@@ -175,6 +201,7 @@ class LocalBackend:
         del self._replicas[service][key]
         if not self._replicas[service]:
             del self._replicas[service]
+            self._entries.tidy(service)
 
     async def _prune(self, service: observed.ServiceKey) -> None:
         living = list(self._replicas.get(service, {}).values())
