@@ -17,7 +17,7 @@ from mlship.plan import observed, pool, pool_popular, reconcile, replicas
 class _Pool:
     members: dict[observed.ServiceKey, pool.Membership] = dataclasses.field(default_factory=dict)
     empty_since: float | None = None
-    popular: pool_popular.Memory = pool_popular.Memory()
+    popular: pool_popular.Memory = dataclasses.field(default_factory=pool_popular.Memory)
 
 
 class Pools:

@@ -20,6 +20,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from mlship.gateway import render_pool
 from mlship.plan import observed, routes
 
 Resource = dict[str, Any]
@@ -84,7 +85,7 @@ def render(table: routes.RouteTable, *, listen: Listen, endpoint_folder: str) ->
     endpoints: dict[str, Resource] = {}
     for service in table.services:
         for split in service.splits:
-            for protocol in ("http", "grpc"):
+            for protocol in ("http", "grpc") if service.pool is None else render_pool.PROTOCOLS:
                 name = cluster_name(service.service, split.revision, protocol)
                 clusters[name] = _cluster(name, protocol, endpoint_folder)
                 endpoints[name] = _load_assignment(name, protocol, split.endpoints)
@@ -97,13 +98,13 @@ def file_name(cluster: str) -> str:
 
 
 def _cluster(name: str, protocol: str, endpoint_folder: str) -> Resource:
-    http: Resource = {"http2_protocol_options": {}} if protocol == "grpc" else {"http_protocol_options": {}}
+    http: Resource = {"http2_protocol_options": {}} if protocol.startswith("grpc") else {"http_protocol_options": {}}
     return {
         "@type": TYPE + "envoy.config.cluster.v3.Cluster",
         "name": name,
         "type": "EDS",
         "connect_timeout": "1s",
-        "lb_policy": "LEAST_REQUEST",
+        "lb_policy": "MAGLEV" if protocol.endswith(render_pool.HASHED) else "LEAST_REQUEST",
         "eds_cluster_config": {
             "eds_config": {
                 "resource_api_version": "V3",
@@ -134,14 +135,21 @@ def _cluster(name: str, protocol: str, endpoint_folder: str) -> Resource:
 
 
 def _load_assignment(name: str, protocol: str, endpoints: Iterable[observed.Endpoint]) -> Resource:
-    addresses = [endpoint.http if protocol == "http" else endpoint.grpc for endpoint in endpoints]
+    listed = tuple(endpoints)
+    addresses = [endpoint.http if protocol.startswith("http") else endpoint.grpc for endpoint in listed]
+    keys = render_pool.hash_keys(listed) if protocol.endswith(render_pool.HASHED) else {}
     return {
         "@type": TYPE + "envoy.config.endpoint.v3.ClusterLoadAssignment",
         "cluster_name": name,
-        "endpoints": [
-            {"lb_endpoints": [{"endpoint": {"address": _address(address)}} for address in addresses if address]}
-        ],
+        "endpoints": [{"lb_endpoints": [_endpoint(address, keys) for address in addresses if address]}],
     }
+
+
+def _endpoint(address: str, keys: Mapping[str, str]) -> Resource:
+    found: Resource = {"endpoint": {"address": _address(address)}}
+    if address in keys:
+        found["metadata"] = {"filter_metadata": {"envoy.lb": {"hash_key": keys[address]}}}
+    return found
 
 
 def _address(address: str) -> Resource:
@@ -166,12 +174,16 @@ def addresses(assignment: Resource) -> tuple[str, ...]:
 
 def _route_configuration(table: routes.RouteTable, listen: Listen) -> Resource:
     by_key = {route.service: route for route in table.services}
-    hosts = [_virtual_host(route, listen.domain) for route in table.services]
+    own = [route for route in table.services if not render_pool.follows(route)]
+    pooled = render_pool.sections(table, domain=listen.domain, cluster=cluster_name, retries=_RETRIES)
+    hosts = [*(_virtual_host(route, listen.domain) for route in own), *pooled.hosts]
     shared: list[Resource] = []
     for name, key in table.names:
-        shared += _by_name(name, by_key[key])
-    for route in table.services:
+        if not render_pool.follows(by_key[key]):
+            shared += _by_name(name, by_key[key])
+    for route in own:
         shared += _by_full_path(route)
+    shared += pooled.shared
     shared += _last_resort(table, by_key)
     everything = {"name": "everything", "domains": ["*"], "routes": shared}
     return {
@@ -230,6 +242,8 @@ def _last_resort(table: routes.RouteTable, by_key: Mapping[observed.ServiceKey, 
     }
     if table.default is not None:
         only = by_key[table.default]
+        if only.via is not None and not only.message:
+            only = by_key.get(only.via, only)
         statistics = _to(only, {"path": "/v2/models/stats"}, "http")
         return [statistics, unknown, *_grpc({"prefix": "/"}, only, []), _to(only, {"prefix": "/"}, "http")]
     grpc_hint = "Name the service: gRPC metadata 'mlship-service: NAME' or authority NAME-NAMESPACE.DOMAIN. "
@@ -294,7 +308,11 @@ def _to(
         "retry_policy": _RETRIES,
     }
     if len(route.splits) == 1:
-        action["cluster"] = cluster_name(route.service, route.splits[0].revision, protocol)
+        hashed = route.pool is not None
+        kind = f"{protocol}{render_pool.HASHED}" if hashed else protocol
+        action["cluster"] = cluster_name(route.service, route.splits[0].revision, kind)
+        if hashed:
+            action["hash_policy"] = render_pool.hash_policy(protocol)
     else:
         action["weighted_clusters"] = {
             "clusters": [
