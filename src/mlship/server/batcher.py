@@ -92,6 +92,11 @@ class Batcher:
         """Executions under way, those nobody waits for any more included."""
         return len(self._started)
 
+    @property
+    def idle(self) -> bool:
+        """Whether nobody is inside and nobody is about to come in."""
+        return not (self._line or self._started or self._expected)
+
     def _view(self) -> batching.View:
         waiting = len(self._line) + self._expected
         return batching.View(waiting=waiting, running=len(self._started), mean_seconds=self._mean_seconds)
@@ -303,6 +308,8 @@ class Batcher:
                 timer.cancel()
         self._watch = self._wake = None
         self._watched = math.inf
+        # Nor may the line and this hold each other: memory is to come back with the last request.
+        self._line = line.Line(joining.key)
 
     def close(self, why: str) -> None:
         """Let nobody in any more: new requests get ``NotReady(why)``. Those inside go on."""

@@ -59,6 +59,11 @@ def scan(
     ]
 
 
+def versions(entry: pathlib.Path) -> list[loading.Source]:
+    """The sources of one model's folder. Raises SpecError."""
+    return [loading.Source(name=entry.name, version=version, path=path) for version, path in _versions(entry)]
+
+
 def _versions(entry: pathlib.Path) -> list[tuple[str, pathlib.Path]]:
     check_name(entry.name)
     numbered = [path for path in entry.iterdir() if path.is_dir() and _VERSION.fullmatch(path.name)]

@@ -152,6 +152,7 @@ class Service:
         return _filled("ServerMetadataResponse", describe.server())
 
     async def model_metadata(self, message: Any) -> Any:
+        await self.inference.loaded(message.name, message.version)
         found = describe.model(self.inference.models, message.name, message.version)
         for tensor in [*found["inputs"], *found["outputs"]]:
             tensor.pop("parameters", None)  # This message has no place for them.

@@ -11,6 +11,7 @@ import functools
 import logging
 import time
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -92,10 +93,8 @@ class Passage:
 
     def _failed(self, error: errors.MlshipError | None = None) -> None:
         self._served.statistics.failed(time.perf_counter_ns() - self._begun)
-        if isinstance(error, errors.Overloaded):
-            counted = self._inference.metrics
-            count = counted.expired if error.reason is errors.Reason.DEADLINE else counted.shed
-            count(self._served.source.name)
+        if error is not None:
+            self._inference.refused(self._served.source.name, error)
 
     def leave(self) -> None:
         """Nobody waits any more: ``done`` is not called. Nothing happens when it was already."""
@@ -103,6 +102,40 @@ class Passage:
             self._done = None
             self._queue.leave(self._item)
             self._failed()
+
+
+class Later:
+    """One request for a model that is loaded first: it waits for that, and then goes the way of all others."""
+
+    __slots__ = ("_deadline", "_done", "_inference", "_passage", "_request", "_waiter")
+
+    def __init__(
+        self, inference: Inference, request: messages.InferRequest, *, deadline: float, done: Done
+    ) -> None:
+        self._inference, self._request = inference, request
+        self._deadline, self._done = deadline, done
+        self._passage: Passage | None = None
+        self._waiter = inference.models.wait(
+            request.model_name, request.model_version, deadline=deadline, done=self._told
+        )
+
+    def _told(self, outcome: repository.Served | errors.MlshipError) -> None:
+        try:
+            if isinstance(outcome, errors.MlshipError):
+                self._inference.refused(self._request.model_name, outcome)
+                raise outcome
+            passage = Passage(self._inference, self._request, outcome, self._done)
+            passage.enter(self._deadline)
+            self._passage = passage
+        except Exception as error:  # noqa: BLE001 - it travels to whoever waits
+            self._done(error)
+
+    def leave(self) -> None:
+        """Nobody waits any more: the place is free."""
+        if self._passage is not None:
+            self._passage.leave()
+        else:
+            self._inference.models.leave(self._waiter)
 
 
 class Inference:
@@ -131,7 +164,7 @@ class Inference:
         """``name`` as a label of metrics: only names that this server has."""
         return name if self.models.knows(name) else metrics.UNKNOWN_MODEL
 
-    def begin(self, request: messages.InferRequest, *, deadline: float, done: Done) -> Passage:
+    def begin(self, request: messages.InferRequest, *, deadline: float, done: Done) -> Passage | Later:
         """Send ``request`` on its way; ``done`` is told what came of it, never from within this call.
 
         Raises:
@@ -139,26 +172,47 @@ class Inference:
             NotReady, Overloaded: the model or its queue; the latter two can also be told to ``done``, as can that the
                 request's data (SpecError) or the model (ModelError; the cause is logged) is at fault.
         """
-        served = self.models.get(request.model_name, request.model_version)
+        served = self.models.find(request.model_name, request.model_version)
+        if request.parameters:
+            deadline = _earlier(deadline, request)
+        if served is None:
+            return Later(self, request, deadline=deadline, done=done)
         passage = Passage(self, request, served, done)
-        passage.enter(_earlier(deadline, request) if request.parameters else deadline)
+        passage.enter(deadline)
         return passage
+
+    def refused(self, name: str, error: errors.MlshipError) -> None:
+        """Count a request that found no place, or whose time was over."""
+        if isinstance(error, errors.Overloaded):
+            count = self.metrics.expired if error.reason is errors.Reason.DEADLINE else self.metrics.shed
+            count(name)
+
+    async def loaded(self, name: str, version: str) -> repository.Served:
+        """The model, loaded if need be. Raises SpecError, and MlshipError: why it cannot be."""
+        served = self.models.find(name, version)
+        if served is not None:
+            return served
+        future: asyncio.Future[repository.Served] = asyncio.get_running_loop().create_future()
+        told = functools.partial(_resolve, future)
+        waiter = self.models.wait(name, version, deadline=self.deadline(), done=told)
+        try:
+            return await future
+        finally:
+            self.models.leave(waiter)
 
     def crowded(self, model: str, version: str = "") -> bool:
         """Whether a request for the model would be refused at once, for want of it or of a place in its queue."""
         try:
-            return self.models.get(model, version).batcher.full
+            return self.models.crowded(model, version)
         except errors.MlshipError:
             return True
 
     def expect(self, model: str, version: str) -> Callable[[], None]:
         """Keep a place in the model's queue for a request that is still to be read; see ``Batcher.expect``."""
-        served = self.models.get(model, version)
         try:
-            return served.batcher.expect()
-        except errors.Overloaded:
-            served.statistics.failed(0)
-            self.metrics.shed(served.source.name)
+            return self.models.expect(model, version)
+        except errors.Overloaded as error:
+            self.refused(model, error)
             raise
 
     async def infer(self, request: messages.InferRequest, *, deadline: float) -> messages.InferResponse:
@@ -173,7 +227,7 @@ class Inference:
                 future.exception()  # A caller who is cancelled just now has not looked; the loop would complain.
 
 
-def _resolve(future: asyncio.Future[messages.InferResponse], outcome: messages.InferResponse | Exception) -> None:
+def _resolve(future: asyncio.Future[Any], outcome: Any) -> None:
     if future.done():
         return
     if isinstance(outcome, Exception):

@@ -81,12 +81,12 @@ def from_disk(source: Source) -> contract.Model:
 
 
 def remember(name: str) -> None:
-    """Find the adapter of a model format once for all: looking reads the metadata of everything installed."""
-    _REMEMBERED[name] = adapter(name)
+    """Find the adapter of a model format before a model needs it."""
+    adapter(name)
 
 
 def adapter(name: str) -> contract.Load:
-    """The adapter of a model format, imported now."""
+    """The adapter of a model format, imported now; found once for all, as finding it takes longer than many a load."""
     if name in _REMEMBERED:
         return _REMEMBERED[name]
     found = importlib.metadata.entry_points(group=ADAPTERS, name=name)
@@ -94,9 +94,10 @@ def adapter(name: str) -> contract.Load:
         have = sorted({entry.name for entry in importlib.metadata.entry_points(group=ADAPTERS)})
         raise errors.SpecError(f'no adapter for the model format "{name}" is installed; there are {", ".join(have)}.')
     try:
-        return cast("contract.Load", next(iter(found)).load())
+        _REMEMBERED[name] = cast("contract.Load", next(iter(found)).load())
     except ImportError as error:
         raise _missing(name, error) from error
+    return _REMEMBERED[name]
 
 
 def _missing(name: str, error: ImportError) -> errors.ModelError:

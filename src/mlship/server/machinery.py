@@ -10,7 +10,8 @@ from mlship.server import worker
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Machinery:
-    """What models run on: shared by all of a server. ``loader`` has one thread; loads happen one after another.
+    """What models run on: shared by all of a server. ``loader`` has one thread, and loads happen one after
+    another, unless models are loaded on use.
 
     ``codecs`` has one thread too: large bodies are read and written there, away from the event loop.
     """
@@ -21,14 +22,14 @@ class Machinery:
     codecs: worker.Workers
 
     @classmethod
-    def start(cls, workers: int, *, prepare: Callable[[], None] | None = None) -> Machinery:
-        """``workers`` inference threads, one for loading and one for codecs.
+    def start(cls, workers: int, *, loaders: int = 1, prepare: Callable[[], None] | None = None) -> Machinery:
+        """``workers`` inference threads, ``loaders`` for loading and one for codecs.
 
         Each thread that runs models begins with ``prepare``.
         """
         return cls(
             workers=worker.Workers(workers, prepare=prepare),
-            loader=worker.Workers(1, prepare=prepare),
+            loader=worker.Workers(loaders, prepare=prepare),
             private=worker.PrivateLoop(),
             codecs=worker.Workers(1),
         )

@@ -18,23 +18,30 @@ import functools
 import gc
 import logging
 import os
+import pathlib
 import signal
 import socket
 import sys
 import threading
-from collections.abc import Iterator
-from typing import NoReturn
+from collections.abc import Iterable, Iterator
+from typing import Any, NoReturn, cast
+
+from prometheus_client import core
 
 from mlship import aio, errors
 from mlship.server import (
-    folder,
+    catalog,
     grpc_api,
     infer,
     listen,
     loading,
     logs,
     machinery,
+    marks,
+    memory,
     metrics,
+    pager,
+    pool_metrics,
     pools,
     repository,
     settings,
@@ -131,7 +138,10 @@ async def _serve(chosen: settings.Settings, start: started.Start) -> errors.Mlsh
     # The loop's own thread runs short calls of models, and so is one of those that OpenMP must be told about.
     pools.apply_to_process(wanted)
     pools.apply_to_thread(wanted)
-    engine = machinery.Machinery.start(chosen.threads, prepare=functools.partial(pools.apply_to_thread, wanted))
+    # One more than may be loading: what is on its way out must not wait for what is on its way in.
+    loaders = chosen.loaders + 1 if chosen.paging else 1
+    prepare = functools.partial(pools.apply_to_thread, wanted)
+    engine = machinery.Machinery.start(chosen.threads, loaders=loaders, prepare=prepare)
     try:
         return await _Server(chosen, engine, listener, signals).run(start)
     finally:
@@ -149,16 +159,8 @@ class _Server:
     ) -> None:
         self._settings = chosen
         self._listener = listener
-        counters = metrics.Metrics(self._queues)
-        self._models = repository.Repository(
-            engine,
-            queue_size=chosen.queue_size,
-            max_batch_size=chosen.max_batch_size,
-            batch_latency=chosen.batch_latency_ms / 1e3,
-            drain_seconds=chosen.drain_seconds,
-            discover=functools.partial(_discover, chosen),
-            observer=counters,
-        )
+        counters = metrics.Metrics(self._queues, pool=self._pool)
+        self._models = _models(chosen, engine, counters)
         inference = infer.Inference(self._models, request_timeout=chosen.request_timeout, counters=counters)
         app = rest_api.App(inference, max_body_bytes=chosen.max_body_bytes, codecs=engine.codecs)
         self._http = http_server.HttpServer(app, listener, drain_seconds=chosen.drain_seconds + _LAST_ANSWERS_SECONDS)
@@ -169,10 +171,14 @@ class _Server:
     def _queues(self) -> list[metrics.Queue]:
         return [(name, queue.waiting, queue.running) for name, queue in self._models.queues()]
 
+    def _pool(self) -> Iterable[core.Metric]:
+        return pool_metrics.families(self._models.pages()) if isinstance(self._models, pager.Pager) else ()
+
     async def run(self, start: started.Start) -> errors.MlshipError | None:
         """Serve until a signal or until the one model cannot be loaded."""
-        for source in _discover(self._settings):
-            self._models.register(source)
+        if not self._settings.paging:
+            for source in _discover(self._settings):
+                self._models.register(source)
         async with aio.tasks(_log_failure) as tasks:
             # On its own thread: it goes on while the rest of the server comes up.
             load = tasks.start(self._load(start), name="load")
@@ -184,6 +190,8 @@ class _Server:
             LOG.info("listening", extra=logs.fields(http=_address(self._listener), grpc=grpc_at, pid=os.getpid()))
             start.over("listening")
             self._open.set()
+            if isinstance(self._models, pager.Pager):
+                tasks.start(self._models.keep(), name="keep")
             stopping = tasks.start(self._signals.stop.wait(), name="stop")
             await asyncio.wait([load, stopping, serving], return_when=asyncio.FIRST_COMPLETED)
             failure = load.result() if load.done() else None
@@ -195,7 +203,7 @@ class _Server:
             return failure
 
     async def _load(self, start: started.Start) -> errors.MlshipError | None:
-        failures = await self._models.load_all()
+        failures = [] if self._settings.paging else await self._models.load_all()
         await self._open.wait()
         start.over("load")
         if not failures:
@@ -255,21 +263,49 @@ async def _finished(task: asyncio.Task[None]) -> None:
     await asyncio.wait([task])
 
 
+def _models(
+    chosen: settings.Settings, engine: machinery.Machinery, counters: metrics.Metrics
+) -> repository.Repository:
+    queueing: dict[str, Any] = {
+        "queue_size": chosen.queue_size,
+        "max_batch_size": chosen.max_batch_size,
+        "batch_latency": chosen.batch_latency_ms / 1e3,
+        "drain_seconds": chosen.drain_seconds,
+    }
+    if not chosen.paging:
+        discover = functools.partial(_discover, chosen)
+        return repository.Repository(engine, **queueing, discover=discover, observer=counters)
+    return pager.Pager(
+        engine,
+        **queueing,
+        listed=_catalog(chosen),
+        total=chosen.memory_budget or memory.default_budget(),
+        loads=chosen.loaders,
+        crashes=marks.Crashes(chosen.quarantine_file, limit=chosen.quarantine_strikes),
+        observer=counters,
+    )
+
+
+def _catalog(chosen: settings.Settings) -> catalog.Catalog:
+    root = cast("pathlib.Path", chosen.model_repository)
+    flags = loading.Source(
+        name="",
+        version="",
+        path=root,
+        format=chosen.model_format,
+        options=chosen.model_options,
+        accelerate=chosen.accelerate,
+        proofs=chosen.proof_cache,
+        threads=pools.limits(chosen.cpus, os.environ)["openmp"],
+        processes=chosen.worker_processes,
+    )
+    return catalog.Catalog(root, flags=flags)
+
+
 def _discover(chosen: settings.Settings) -> list[loading.Source]:
-    threads = pools.limits(chosen.cpus, os.environ)["openmp"]
     if chosen.model_repository is not None:
-        found = folder.scan(chosen.model_repository, model_format=chosen.model_format, options=chosen.model_options)
-        return [
-            dataclasses.replace(
-                source,
-                accelerate=chosen.accelerate,
-                proofs=chosen.proof_cache,
-                threads=threads,
-                processes=chosen.worker_processes,
-            )
-            for source in found
-        ]
-    source = chosen.source
+        return _catalog(chosen).sources()
+    source, threads = chosen.source, pools.limits(chosen.cpus, os.environ)["openmp"]
     return [dataclasses.replace(source, threads=threads)] if source is not None else []
 
 

@@ -36,11 +36,18 @@ class Metrics:
 
     Args:
         queues: reads the queues when scraped, one element a model.
+        pool: reads what there is to say of models that are loaded on use.
     """
 
-    def __init__(self, queues: Callable[[], Iterable[Queue]] = tuple) -> None:
+    def __init__(
+        self,
+        queues: Callable[[], Iterable[Queue]] = tuple,
+        *,
+        pool: Callable[[], Iterable[core.Metric]] = tuple,
+    ) -> None:
         self._registry = prometheus_client.CollectorRegistry()
         self._queues = queues
+        self._pool = pool
         keys = ("model", "protocol")
         self._requests = tally.Counters("mlship_requests", "Inference requests answered.", (*keys, "code"))
         self._latency = tally.Histograms(
@@ -60,19 +67,14 @@ class Metrics:
         self._expired = tally.Counters(
             "mlship_requests_expired", "Requests whose time was over before the answer.", ("model",)
         )
-        self._load = prometheus_client.Histogram(
+        # Kept small like all the others: there may be thousands of models.
+        self._load = tally.Histograms(
             "mlship_model_load_duration_seconds",
             "Time to load a model and warm it up.",
             ("model", "ok"),
-            buckets=_LOAD_SECONDS,
-            registry=self._registry,
+            bounds=_LOAD_SECONDS,
         )
-        self._compiled = prometheus_client.Gauge(
-            "mlship_model_compiled",
-            "1 when the model's compiled form answers, 0 when the original does.",
-            ("model",),
-            registry=self._registry,
-        )
+        self._compiled: dict[str, bool] = {}
         self._under_way: dict[str, int] = {}
         # What one answered request fills, by its labels.
         self._answers: dict[
@@ -89,6 +91,7 @@ class Metrics:
             self._inference,
             self._batches,
             self._batch_rows,
+            self._load,
         )
         for family in (*counters, *histograms):
             yield family.family()
@@ -102,7 +105,15 @@ class Metrics:
         )
         for protocol, number in self._under_way.items():
             inside.add_metric([protocol], number)
-        yield from (depth, running, inside)
+        compiled = core.GaugeMetricFamily(
+            "mlship_model_compiled",
+            "1 when the model's compiled form answers, 0 when the original does.",
+            labels=["model"],
+        )
+        for name, used in self._compiled.items():
+            compiled.add_metric([name], used)
+        yield from (depth, running, inside, compiled)
+        yield from self._pool()
 
     def begun(self, protocol: str) -> None:
         """An inference request has arrived."""
@@ -147,11 +158,11 @@ class Metrics:
 
     def loaded(self, name: str, seconds: float, *, ok: bool) -> None:
         """A load has ended (``repository.Observer``)."""
-        self._load.labels(name, str(ok).lower()).observe(seconds)
+        self._load.of(name, str(ok).lower()).observe(seconds)
 
     def compiled(self, name: str, used: bool) -> None:
         """It is settled who answers for now (``repository.Observer``)."""
-        self._compiled.labels(name).set(used)
+        self._compiled[name] = used
 
     def render(self, accept: str) -> tuple[bytes, str]:
         """The exposition and its content type, in the form that ``accept`` asks for."""

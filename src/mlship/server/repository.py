@@ -30,6 +30,7 @@ from mlship.server import (
     serving,
     states,
     statistics,
+    waiting,
 )
 
 LOG = logging.getLogger(__name__)
@@ -40,7 +41,9 @@ Served = serving.Served
 
 
 @dataclasses.dataclass(slots=True, eq=False)
-class _Entry:
+class Entry:
+    """A version: where it comes from, its state, and the model while there is one."""
+
     source: loading.Source
     statistics: statistics.Statistics = dataclasses.field(default_factory=statistics.Statistics)
     state: states.State = states.State.UNAVAILABLE
@@ -95,7 +98,7 @@ class Repository:
         self._discover = discover
         self._observer = observer
         self._prover = proving or prover.Prover()
-        self._entries: dict[str, dict[str, _Entry]] = {}
+        self._entries: dict[str, dict[str, Entry]] = {}
         # The model that a name without a version means, once asked for; empty again when any model changes.
         self._default_served: dict[str, Served] = {}
         self._draining = ""
@@ -172,20 +175,56 @@ class Repository:
             self._default_served[name] = entry.served
         return entry.served
 
+    def report(self) -> dict[str, Any]:
+        """What there is to say of models that are loaded on use. Raises SpecError: here none is."""
+        raise errors.SpecError(
+            "this server loads its models at its start.",
+            hint="Start it with --model-repository and --paging.",
+            reason=errors.Reason.NOT_FOUND,
+        )
+
+    def find(self, name: str, version: str = "") -> Served | None:
+        """As ``get``, for a request that would also wait: None for a model that is loaded when somebody does."""
+        return self.get(name, version)
+
+    def check(self, name: str, version: str = "") -> None:
+        """Raise as ``find`` does, but use nothing: a request for the model is still being read."""
+        self.get(name, version)
+
+    def wait(self, name: str, version: str, *, deadline: float, done: waiting.Done) -> waiting.Waiter:
+        """Wait for a model that ``find`` gave None for: here there is none such, all are loaded at the start."""
+        raise errors.BackendError(f'model "{name}": nothing is loaded on use here.')
+
+    def leave(self, waiter: waiting.Waiter) -> None:
+        """Wait no more."""
+
+    def expect(self, name: str, version: str) -> Callable[[], None]:
+        """Keep a place in the model's queue for a request that is still to be read; see ``Batcher.expect``."""
+        served = self.get(name, version)
+        try:
+            return served.batcher.expect()
+        except errors.Overloaded:
+            served.statistics.failed(0)
+            raise
+
+    def crowded(self, name: str, version: str) -> bool:
+        """Whether nobody would be let in. Raises as ``get`` does."""
+        return self.get(name, version).batcher.full
+
     def queues(self) -> list[tuple[str, batcher.Batcher]]:
         """The queue of every ready model, by name."""
         return [
             (name, entry.served.batcher)
-            for name in self.names
+            for name in sorted(self._entries)
             for entry in self._sorted(name)
             if entry.served is not None
         ]
 
-    def _sorted(self, name: str) -> list[_Entry]:
+    def _sorted(self, name: str) -> list[Entry]:
         versions = self._entries[name]
         return [versions[version] for version in sorted(versions, key=states.by_number)]
 
-    def _entry(self, name: str, version: str) -> _Entry:
+    def _entry(self, name: str, version: str) -> Entry:
         if name not in self._entries:
             raise errors.SpecError(
                 f'there is no model "{refusals.shorten(name)}" on this server, it has '
@@ -202,7 +241,7 @@ class Repository:
             )
         return self._entries[name][version]
 
-    def _default(self, name: str) -> _Entry:
+    def _default(self, name: str) -> Entry:
         """The highest version that is ready, else the highest."""
         if len(self._entries[name]) == 1:
             return next(iter(self._entries[name].values()))
@@ -217,7 +256,7 @@ class Repository:
         if source.version in versions:
             versions[source.version].source = source
         else:
-            versions[source.version] = _Entry(source=source)
+            versions[source.version] = Entry(source=source)
 
     async def load(self, name: str, version: str = "") -> None:
         """Load every version of ``name`` (or one), again if it is loaded.
@@ -244,20 +283,17 @@ class Repository:
         """A caller who leaves must not leave a model half-way: the work is the repository's, not the caller's."""
         return await asyncio.shield(self._tasks.start(work, name=name))
 
-    async def _load_each(self, entries: Iterable[_Entry]) -> list[errors.MlshipError]:
+    async def _load_each(self, entries: Iterable[Entry]) -> list[errors.MlshipError]:
         return [failure for entry in entries if (failure := await self._load(entry)) is not None]
 
-    async def _load(self, entry: _Entry) -> errors.MlshipError | None:
+    async def _load(self, entry: Entry) -> errors.MlshipError | None:
         async with entry.lock:
             source, begun = entry.source, time.monotonic()
             entry.wanted = True
             if entry.served is None:
                 entry.state, entry.reason = states.State.LOADING, "loading"
-            work = functools.partial(
-                loading.load, source, open_model=self._open_model, run_coroutine=self._engine.private.run
-            )
             try:
-                loaded = await self._engine.loader.call(work)
+                loaded = await self._engine.loader.call(self._loading(source))
             except errors.MlshipError as error:
                 return self._load_failed(entry, error, begun)
             except Exception as error:  # A fault of the server itself must not leave LOADING behind.
@@ -274,7 +310,13 @@ class Repository:
                 await self._retire(old, f"{source.label} was loaded again")
             return None
 
-    async def _prove(self, entry: _Entry, served: Served, loaded: loading.Loaded) -> None:
+    def _loading(self, source: loading.Source) -> Callable[[], loading.Loaded]:
+        """What the loader does."""
+        return functools.partial(
+            loading.load, source, open_model=self._open_model, run_coroutine=self._engine.private.run
+        )
+
+    async def _prove(self, entry: Entry, served: Served, loaded: loading.Loaded) -> None:
         await self._prover.follow(served.source, served.acceleration, loader=self._engine.loader)
         self._note_compiled(served)
         async with entry.lock:
@@ -288,7 +330,7 @@ class Repository:
         if self._observer is not None:
             self._observer.compiled(served.source.name, served.acceleration.report.used)
 
-    def _load_failed(self, entry: _Entry, error: errors.MlshipError, begun: float) -> errors.MlshipError:
+    def _load_failed(self, entry: Entry, error: errors.MlshipError, begun: float) -> errors.MlshipError:
         self._note(entry.source, begun, ok=False)
         if entry.served is None:
             entry.state, entry.reason = states.State.UNAVAILABLE, str(error)
@@ -302,7 +344,7 @@ class Repository:
             extra = logs.fields(model=source.name, version=source.version, seconds=round(seconds, 3))
             LOG.info("model ready", extra=extra)
 
-    def _serve(self, entry: _Entry, loaded: loading.Loaded) -> Served:
+    def _serve(self, entry: Entry, loaded: loading.Loaded) -> Served:
         return serving.serve(
             entry.source,
             loaded,
@@ -312,7 +354,7 @@ class Repository:
             executed=functools.partial(self._executed, entry),
         )
 
-    def _executed(self, entry: _Entry, execution: batcher.Execution) -> None:
+    def _executed(self, entry: Entry, execution: batcher.Execution) -> None:
         entry.statistics.executed(rows=execution.rows, nanoseconds=execution.nanoseconds)
         if self._observer is not None:
             seconds = execution.nanoseconds / 1e9
@@ -324,12 +366,12 @@ class Repository:
         entries = [self._entries[name][version]] if version else self._sorted(name)
         await self._own(self._unload_each(entries), f"unload {name}")
 
-    async def _unload_each(self, entries: Iterable[_Entry]) -> None:
+    async def _unload_each(self, entries: Iterable[Entry]) -> None:
         for entry in entries:
             async with entry.lock:
                 await self._unload(entry)
 
-    async def _unload(self, entry: _Entry) -> None:
+    async def _unload(self, entry: Entry) -> None:
         entry.wanted = False
         served, entry.served = entry.served, None
         self._default_served.clear()

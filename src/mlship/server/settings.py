@@ -9,12 +9,13 @@ import pathlib
 from collections.abc import Callable, Mapping, Sequence
 
 from mlship import cores, errors
-from mlship.server import folder, loading, logs
+from mlship.server import folder, loading, logs, quarantine
 from mlship.server.accelerate import verdict
 
 _MEBIBYTE = 1024 * 1024
 _MOST_WORKERS = 8
 MAX_PROCESSES = 256
+_PAGING = "Give --paging as well."
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -23,7 +24,7 @@ class Settings:
 
     ``http_socket`` wins over ``host`` and ``port``; port 0 takes a free one, ``grpc_port`` None means no gRPC,
     ``proof_cache`` None that a compiled form is proven anew at each start. Pools of threads are sized to ``cpus``, and
-    so is ``threads`` where ``workers`` is None.
+    so is ``threads`` where ``workers`` is None. ``memory_budget`` None: a share of what the process may have.
     """
 
     model_path: pathlib.Path | None = None
@@ -32,6 +33,11 @@ class Settings:
     model_format: str = ""
     model_options: Mapping[str, str] = dataclasses.field(default_factory=dict)
     model_repository: pathlib.Path | None = None
+    paging: bool = False
+    memory_budget: int | None = None
+    quarantine_file: pathlib.Path | None = None
+    quarantine_strikes: int = quarantine.LIMIT
+    loaders: int = 4
     accelerate: verdict.Mode = verdict.Mode.AUTO
     proof_cache: pathlib.Path | None = None
     http_socket: pathlib.Path | None = None
@@ -55,6 +61,10 @@ class Settings:
         """Raise SpecError for what no flag's type can say."""
         if (self.model_path is None) == (self.model_repository is None):
             raise errors.SpecError("give either --model-path with --model-name, or --model-repository.")
+        if self.paging and self.model_repository is None:
+            raise errors.SpecError("--paging is for the models of a --model-repository.")
+        if not self.paging and (self.memory_budget is not None or self.quarantine_file is not None):
+            raise errors.SpecError("--memory-budget and --quarantine-file are for models loaded on use.", hint=_PAGING)
         folder.check_name(self.model_name)
         folder.check_version(self.model_version)
 
@@ -84,6 +94,9 @@ def parse(arguments: Sequence[str]) -> Settings:
     """Settings from flags. Raises SpecError for wrong ones; ``--help`` prints and raises SystemExit(0)."""
     values = vars(_parser().parse_args(arguments))
     values["model_options"] = dict(values.pop("model_option") or [])
+    if values["paging"] and values["accelerate"] is None:
+        # A proof takes longer than most models live in memory: it is made where it is asked for.
+        values["accelerate"] = verdict.Mode.OFF
     settings = Settings(**{key: value for key, value in values.items() if value is not None})
     settings.check()
     return settings
@@ -106,6 +119,12 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument("--model-format", help="its format; found by looking when not given")
     what.add_argument("--model-option", type=_pair, action="append", metavar="K=V", help="handed to the adapter")
     what.add_argument("--model-repository", type=pathlib.Path, help="folder of NAME/artifact or NAME/VERSION/artifact")
+    what.add_argument(
+        "--paging",
+        action="store_true",
+        default=None,
+        help="load nothing at the start: a model when it is used, and let the least recently used go",
+    )
     what.add_argument(
         "--accelerate",
         type=mode,
@@ -144,6 +163,22 @@ def _parser() -> argparse.ArgumentParser:
         "--batch-latency-ms", type=_milliseconds, help="milliseconds to wait for a fuller batch with a free worker (0)"
     )
     limits.add_argument("--drain-seconds", type=_seconds, help="time for requests under way at shutdown (30)")
+    limits.add_argument(
+        "--memory-budget",
+        type=_whole(1, 2**62),
+        metavar="BYTES",
+        help="memory that the process may have, with --paging (7/10 of the machine's or the container's)",
+    )
+    limits.add_argument("--loaders", type=_whole(1, 64), help="models that may be loaded at once, with --paging (4)")
+    limits.add_argument(
+        "--quarantine-file",
+        type=pathlib.Path,
+        metavar="FILE",
+        help="where models that ended the process are remembered, with --paging",
+    )
+    limits.add_argument(
+        "--quarantine-strikes", type=_whole(1, 100), help="ends of the process after which a model is kept out (2)"
+    )
     logging = parser.add_argument_group("logs")
     logging.add_argument("--log-format", choices=sorted(logs.FORMATS), help="one JSON object or one text line an event")
     logging.add_argument("--log-level", choices=("debug", "info", "warning", "error"))

@@ -121,7 +121,7 @@ class Endpoint:
         """The request's deadline. An unknown or unready model is said before a large body has been read for nothing."""
         deadline = self.inference.deadline(request.timeout)
         request.model = self.inference.known(job.model)
-        self.inference.models.get(job.model, job.version)
+        self.inference.models.check(job.model, job.version)
         return deadline
 
     def _told(

@@ -20,6 +20,7 @@ def routes(point: endpoint.Endpoint) -> list[routing.Route]:
         routing.Route("POST", "/v2/repository/index", bound(_index)),
         routing.Route("POST", "/v2/repository/models/{model}/load", bound(_load)),
         routing.Route("POST", "/v2/repository/models/{model}/unload", bound(_unload)),
+        routing.Route("GET", "/mlship/v1/pool", bound(_pool)),
         routing.Route("GET", "/v2/models/stats", bound(_all_statistics)),
         routing.Route("GET", "/v2/models/{model}/stats", bound(_statistics)),
         routing.Route("GET", "/v2/models/{model}/versions/{version}/stats", bound(_statistics)),
@@ -41,6 +42,10 @@ async def _unload(request: exchange.Request, *, point: endpoint.Endpoint) -> exc
     check_unload_parameters(_parameters(await point.json_body(request)))
     await point.inference.models.unload(request.names["model"])
     return exchange.json({"name": request.names["model"], "unload": True})
+
+
+async def _pool(request: exchange.Request, *, point: endpoint.Endpoint) -> exchange.Response:
+    return exchange.json(point.inference.models.report())
 
 
 async def _all_statistics(request: exchange.Request, *, point: endpoint.Endpoint) -> exchange.Response:

@@ -60,6 +60,7 @@ async def _list(request: exchange.Request, *, point: endpoint.Endpoint) -> excha
 
 async def _metadata(request: exchange.Request, *, point: endpoint.Endpoint) -> exchange.Response:
     name, version = named(request)
+    await point.inference.loaded(name, version)
     return exchange.json(describe.model(point.inference.models, name, version))
 
 
@@ -71,7 +72,7 @@ async def _model_ready(request: exchange.Request, *, point: endpoint.Endpoint) -
 
 
 async def _example(request: exchange.Request, *, point: endpoint.Endpoint) -> exchange.Response:
-    served = point.inference.models.get(*named(request))
+    served = await point.inference.loaded(*named(request))
     if served.example is None:
         raise errors.SpecError(
             f"{served.source.label} names no row of its own and nothing is known of its inputs.",
@@ -82,6 +83,7 @@ async def _example(request: exchange.Request, *, point: endpoint.Endpoint) -> ex
 
 
 async def _acceleration(request: exchange.Request, *, point: endpoint.Endpoint) -> exchange.Response:
+    await point.inference.loaded(*named(request))
     return exchange.json(describe.acceleration(point.inference.models, *named(request)))
 
 

@@ -1,0 +1,186 @@
+"""The models a repository folder lists, one at a time: an entry ``NAME.json`` or a folder ``NAME``.
+
+An entry says where an artifact lies and how it is to be served; whoever writes entries renames them into place, so one
+that is read is whole. Nothing is read before somebody asks for the model, so ten thousand entries cost as many names.
+``folder`` reads all of them at once, for a server that loads everything at its start.
+
+    {"name": "iris", "version": "3", "format": "sklearn", "path": "/models/iris.pkl", "options": {},
+     "accelerate": null, "digest": "sha256:...", "memory": null, "tags": {}}
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from mlship import errors
+from mlship.server import folder, loading
+from mlship.server.accelerate import verdict
+
+SUFFIX = ".json"
+_FIELDS = frozenset({"name", "version", "format", "path", "options", "accelerate", "digest", "memory", "tags"})
+# Changes when a file was written anew: its time, size and number.
+Stamp = tuple[int, int, int]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Entry:
+    """A version that is listed. ``memory``: bytes it is said to take, 0 when nobody says; ``tags`` go to the report."""
+
+    source: loading.Source
+    digest: str = ""
+    memory: int = 0
+    tags: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Listing:
+    """What the folder says of a name: its versions, and the stamp of where it says so."""
+
+    stamp: Stamp
+    entries: tuple[Entry, ...]
+
+
+class Catalog:
+    """Reads the folder ``root``.
+
+    Args:
+        flags: what the server's own flags say of every model, where its entry says nothing.
+    """
+
+    def __init__(self, root: pathlib.Path, *, flags: loading.Source | None = None) -> None:
+        self._root = root
+        self._flags = flags or loading.Source(name="", version="", path=root)
+
+    def names(self) -> list[str]:
+        """The names listed, without a look at any of them. Raises SpecError when the folder cannot be read."""
+        found = set()
+        try:
+            with os.scandir(self._root) as entries:
+                for entry in entries:
+                    if entry.name.startswith("."):
+                        continue
+                    if entry.name.endswith(SUFFIX):
+                        found.add(entry.name.removesuffix(SUFFIX))
+                    elif entry.is_dir():
+                        found.add(entry.name)
+        except OSError as error:
+            raise errors.SpecError(
+                f"the model repository {self._root} cannot be read: {error.strerror}.",
+                hint="Give a folder of NAME.json entries or of NAME/artifact.",
+            ) from error
+        return sorted(found)
+
+    def sources(self) -> list[loading.Source]:
+        """Everything listed, for a server that loads it all. Raises SpecError."""
+        found = [listing for name in self.names() if (listing := self.read(name)) is not None]
+        return [entry.source for listing in found for entry in listing.entries]
+
+    def changed(self) -> int:
+        """Another number whenever a name has come, gone, or been replaced; 0: the folder is not there."""
+        try:
+            return self._root.stat().st_mtime_ns
+        except OSError:
+            return 0
+
+    def stamp(self, name: str) -> Stamp | None:
+        """The stamp of what lists ``name``, which must be a valid name; None when nothing does."""
+        for path in (self._root / f"{name}{SUFFIX}", self._root / name):
+            try:
+                found = path.stat()
+            except OSError:
+                continue
+            return (found.st_mtime_ns, found.st_size, found.st_ino)
+        return None
+
+    def read(self, name: str) -> Listing | None:
+        """What is listed under ``name``, None when nothing is. Raises SpecError when it cannot be understood."""
+        stamp = self.stamp(folder.check_name(name))
+        if stamp is None:
+            return None
+        path = self._root / f"{name}{SUFFIX}"
+        try:
+            body = path.read_bytes()
+        except FileNotFoundError:
+            return self._of_folder(name, stamp)
+        except OSError as error:
+            raise errors.SpecError(f"the entry {path} cannot be read: {error.strerror}.") from error
+        return Listing(stamp, (read_entry(body, path=path, flags=self._flags),))
+
+    def _of_folder(self, name: str, stamp: Stamp) -> Listing | None:
+        if not (self._root / name).is_dir():
+            return None
+        sources = folder.versions(self._root / name)
+        kept = ("name", "version", "path")
+        found = [{key: getattr(source, key) for key in kept} for source in sources]
+        return Listing(stamp, tuple(Entry(dataclasses.replace(self._flags, **each)) for each in found))
+
+
+def read_entry(body: bytes, *, path: pathlib.Path, flags: loading.Source) -> Entry:
+    """The entry that ``body``, the content of ``path``, is. Raises SpecError: what of it is wrong."""
+    found = _object(body, path)
+    name = folder.check_name(_text(found, "name", path))
+    if name != path.name.removesuffix(SUFFIX):
+        raise errors.SpecError(f'the entry {path} names "{name}".', hint=f"Write it to {name}{SUFFIX}.")
+    where = pathlib.Path(_text(found, "path", path))
+    if not where.is_absolute():
+        raise _wrong(path, '"path"', "an absolute path", str(where))
+    source = dataclasses.replace(
+        flags,
+        name=name,
+        version=folder.check_version(_text(found, "version", path, "1")),
+        path=where,
+        format=_text(found, "format", path, flags.format),
+        options={**flags.options, **_texts(found, "options", path)},
+        accelerate=_mode(found.get("accelerate"), path, flags.accelerate),
+    )
+    memory = found.get("memory")
+    if memory is not None and (isinstance(memory, bool) or not isinstance(memory, int) or memory < 0):
+        raise _wrong(path, '"memory"', "a number of bytes", memory)
+    return Entry(source, _text(found, "digest", path, ""), memory or 0, _texts(found, "tags", path))
+
+
+def _object(body: bytes, path: pathlib.Path) -> dict[str, Any]:
+    try:
+        found = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise errors.SpecError(f"the entry {path} is not JSON: {error}.") from error
+    if not isinstance(found, dict):
+        raise _wrong(path, "it", "an object", found)
+    if unknown := sorted(set(found) - _FIELDS):
+        raise errors.SpecError(f"the entry {path} has fields that are not known: {', '.join(unknown)[:200]}.")
+    return found
+
+
+def _text(found: Mapping[str, Any], key: str, path: pathlib.Path, default: str | None = None) -> str:
+    value = found.get(key)
+    if value is None and default is not None:
+        return default
+    if not isinstance(value, str) or (not value and default is None):
+        raise _wrong(path, f'"{key}"', "a text", value)
+    return value
+
+
+def _texts(found: Mapping[str, Any], key: str, path: pathlib.Path) -> dict[str, str]:
+    value = found.get(key) or {}
+    if not isinstance(value, dict) or not all(isinstance(each, str) for each in value.values()):
+        raise _wrong(path, f'"{key}"', "an object of texts", value)
+    return value
+
+
+def _mode(value: object, path: pathlib.Path, default: verdict.Mode) -> verdict.Mode:
+    if value is None:
+        return default
+    try:
+        return verdict.Mode(str(value))
+    except ValueError:
+        raise _wrong(path, '"accelerate"', f"one of {', '.join(verdict.Mode)}", value) from None
+
+
+def _wrong(path: pathlib.Path, what: str, expected: str, got: object) -> errors.SpecError:
+    return errors.SpecError(f"the entry {path}: {what} expected {expected}, got {str(got)[:80]!r}.")
