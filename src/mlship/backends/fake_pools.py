@@ -65,8 +65,12 @@ class Pools:
         before = next((one for one in self._needed(member).placements if one.replica == replica), None)
         loaded = before is not None and before.state is observed.Held.LOADED and not quarantined
         state = observed.Held.LOADED if loaded else observed.Held.FAILED
-        digest = before.digest if before is not None and loaded else ""
-        self._place(member, observed.Placement(replica, state, reason=reason, digest=digest, quarantined=quarantined))
+        self._place(
+            member,
+            observed.Placement(
+                replica, state, reason=reason, digest=self._needed(member).digest, quarantined=quarantined
+            ),
+        )
 
     def _needed(self, member: observed.ServiceKey) -> observed.Enlisted:
         if member not in self._held:

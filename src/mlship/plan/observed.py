@@ -154,9 +154,10 @@ class Held(enum.StrEnum):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Placement:
-    """A model in one process of its pool, as that process says. ``digest`` is of the bytes in memory, ``size`` theirs.
+    """A model in one process of its pool, as that process says.
 
-    ``reason``: why the newest bytes are not in memory. LOADED with a reason: they failed, and those before them answer.
+    ``digest`` is of the entry as the process has read it, ``size`` the bytes it takes in memory. ``reason``: why it
+    cannot be loaded as the entry says. LOADED with a reason: what the entry said before answers on.
     """
 
     replica: ReplicaId

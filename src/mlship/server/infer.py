@@ -109,9 +109,7 @@ class Later:
 
     __slots__ = ("_deadline", "_done", "_inference", "_passage", "_request", "_waiter")
 
-    def __init__(
-        self, inference: Inference, request: messages.InferRequest, *, deadline: float, done: Done
-    ) -> None:
+    def __init__(self, inference: Inference, request: messages.InferRequest, *, deadline: float, done: Done) -> None:
         self._inference, self._request = inference, request
         self._deadline, self._done = deadline, done
         self._passage: Passage | None = None

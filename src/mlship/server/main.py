@@ -263,9 +263,7 @@ async def _finished(task: asyncio.Task[None]) -> None:
     await asyncio.wait([task])
 
 
-def _models(
-    chosen: settings.Settings, engine: machinery.Machinery, counters: metrics.Metrics
-) -> repository.Repository:
+def _models(chosen: settings.Settings, engine: machinery.Machinery, counters: metrics.Metrics) -> repository.Repository:
     queueing: dict[str, Any] = {
         "queue_size": chosen.queue_size,
         "max_batch_size": chosen.max_batch_size,

@@ -52,7 +52,9 @@ def _private() -> int | None:
     except OSError:  # Some sandboxes have none: then nothing is known to be shared.
         return None
     counted = ("Private_Clean:", "Private_Dirty:", "Anonymous:")
-    found = {key: int(rest.split()[0]) * 1024 for line in lines for key, _, rest in [line.partition(" ")] if key in counted}
+    found = {
+        key: int(rest.split()[0]) * 1024 for line in lines for key, _, rest in [line.partition(" ")] if key in counted
+    }
     if len(found) != len(counted):
         return None
     # Private pages of mapped files can be dropped and read again: only what is anonymous counts.

@@ -40,7 +40,8 @@ def read(body: bytes, replica: observed.ReplicaId) -> Report | None:
 
 
 def _placement(one: Mapping[str, Any], replica: observed.ReplicaId) -> observed.Placement:
-    reason = _text(one.get("failing"))
+    kept_out = _text(one.get("quarantined"))
+    reason = kept_out or _text(one.get("failing"))
     if one.get("loaded"):
         state = observed.Held.LOADED
     elif one.get("loading"):
@@ -51,10 +52,9 @@ def _placement(one: Mapping[str, Any], replica: observed.ReplicaId) -> observed.
         replica=replica,
         state=state,
         reason=reason,
-        # Of one that fails while another answers for it, the report names the digest that failed.
-        digest="" if reason else _text(one.get("digest")),
+        digest=_text(one.get("digest")),
         size=int(one.get("bytes") or 0) or None,
-        quarantined=bool(one.get("quarantined")),
+        quarantined=bool(kept_out),
     )
 
 
