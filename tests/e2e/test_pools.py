@@ -51,9 +51,7 @@ def until(what: str, holds, seconds: float = SECONDS):
 
 
 def ask(installation, name: str) -> float:
-    answer = httpx.post(
-        f"{installation.url}/v1/models/{name}:predict", json={"instances": [[3.0]]}, timeout=30
-    )
+    answer = httpx.post(f"{installation.url}/v1/models/{name}:predict", json={"instances": [[3.0]]}, timeout=30)
     assert answer.status_code == 200, answer.text
     return round(answer.json()["predictions"][0], 6)
 
@@ -99,7 +97,9 @@ def test_twenty_models_share_two_processes_from_the_first_to_the_last(installati
     assert ask(installation, "m2") == 9.0
     assert "cannot be loaded" in installation.ok("why", "m2")
     times(tmp_path / "m2", 7.0)
-    until("m2 is mended", lambda: condition(installation, "m2").get("status") == "True" and ask(installation, "m2") == 21)
+    until(
+        "m2 is mended", lambda: condition(installation, "m2").get("status") == "True" and ask(installation, "m2") == 21
+    )
 
     # A new control plane knows everything again, and nothing restarts.
     before = {one.pid for one in installation.one("mlship.server.main")}
@@ -110,10 +110,10 @@ def test_twenty_models_share_two_processes_from_the_first_to_the_last(installati
     assert {one.pid for one in installation.one("mlship.server.main")} == before
 
     # One goes, then all: the pool with them.
-    installation.ok("destroy", "m19", "--yes")
+    installation.ok("destroy", "m19")
     gone = httpx.post(f"{installation.url}/v1/models/m19:predict", json={"instances": [[1.0]]}, timeout=30)
     assert gone.status_code == 404
-    installation.ok("delete", "-f", "-", stdin=listed(*(member(*one) for one in list(paths.items())[:-1])))
+    installation.ok("destroy", *list(paths)[:-1])
     until("the pool is gone", lambda: not installation.one("mlship.server.main"), 90)
     assert not list((installation.where.root / "pools").glob("*/*"))
 
@@ -139,7 +139,9 @@ def test_trained_models_are_served_by_the_service_they_name(installation, tmp_pa
 
     installation.ok("up", "--port", "auto")
     installation.ok("apply", "--wait", "60", "-f", "-", stdin=listed(parent))
-    installation.ok("apply", "-f", "-", stdin=listed(trained("two", 2.0), trained("three", 3.0)))
+    installation.ok("apply", "--wait", "60", "-f", "-", stdin=listed(trained("two", 2.0), trained("three", 3.0)))
+    assert "/serving/default/many" in installation.ok("list")
+    assert float(installation.ok("predict", "three", "--data", "[[2.0]]")) == pytest.approx(6.0)
     for name, factor in (("two", 2.0), ("three", 3.0)):
         until(f"{name} is ready", lambda name=name: condition(installation, name, "tm").get("status") == "True")
         url = status(installation, name, "tm")["url"]
@@ -148,7 +150,8 @@ def test_trained_models_are_served_by_the_service_they_name(installation, tmp_pa
         answer = httpx.post(f"{url}/infer", json=rows, timeout=30)
         assert answer.json()["outputs"][0]["data"] == [pytest.approx(3.0 * factor)]
     assert "Serving" in installation.ok("why", "two")
-    installation.ok("destroy", "many", "--yes")
+    told = installation.mlship("destroy", "many")
+    assert "nothing serves its 2 TrainedModels (three, two)" in told.err
     until("two is told", lambda: condition(installation, "two", "tm", "InferenceServiceReady").get("status") == "False")
-    installation.ok("delete", "-f", "-", stdin=listed(trained("two", 2.0), trained("three", 3.0)))
+    installation.ok("destroy", "two", "three")
     until("no model is left", lambda: not list((installation.where.root / "pools").glob("*/*/models/*.json")))

@@ -178,6 +178,8 @@ def own(state: State) -> dict[str, Any]:
     """mlship's own part: the pool, and counts for lists."""
     there = state.seen.enlisted
     made: dict[str, Any] = {"pool": state.model.pool.name if there is None else there.pool.name}
+    if there is not None and not state.waits_for()[0]:
+        made["newest"] = {"revision": there.mark, "digest": there.digest}
     return made | {"replicas": {"wanted": 0 if state.model.stopped else 1, "ready": int(state.serves())}}
 
 
