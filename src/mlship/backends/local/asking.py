@@ -46,7 +46,7 @@ async def _connect(address: str) -> tuple[asyncio.StreamReader, asyncio.StreamWr
 async def _answer(reader: asyncio.StreamReader) -> tuple[int, bytes]:
     head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
     first, *lines = head.split("\r\n")
-    status = int(first.split(" ", 2)[1])
+    status = int(first.partition(" ")[2].partition(" ")[0])
     sizes = [line.partition(":")[2] for line in lines if line.lower().startswith("content-length:")]
     if sizes:
         size = int(sizes[0])
