@@ -178,7 +178,13 @@ def _side_by_side(client: httpx.Client, names: list[str], arguments: argparse.Na
     report = client.get("/mlship/v1/pool").json()
     loads = sum(model["loads"] for model in report["models"])
     evictions = sum(model["evictions"] for model in report["models"])
-    return {"hot_alone": alone, "hot_beside_loads": beside, "asked_beside": used, "loads": loads, "evictions": evictions}
+    return {
+        "hot_alone": alone,
+        "hot_beside_loads": beside,
+        "asked_beside": used,
+        "loads": loads,
+        "evictions": evictions,
+    }
 
 
 def _budget(total: int | None) -> list[str]:

@@ -59,7 +59,7 @@ class Budget:
 
     def free_for_models(self) -> int:
         """What is left for models when all of them have gone."""
-        return self.total - (self._meter.read() - sum(page.size for page in self._pages()))
+        return self.total - (self._meter.read() - self._slack - sum(page.size for page in self._pages()))
 
     async def admit(self, key: Hashable, own: int, *, wanted: Callable[[], bool]) -> paging.Verdict:
         """Make room for ``own`` bytes and begin to count the load of ``key``; GO: it may begin, and ``end`` follows.

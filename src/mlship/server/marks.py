@@ -163,7 +163,7 @@ class Crashes:
         return {"strikes": self.strikes(key, identity), "quarantined": str(refusal) if refusal is not None else ""}
 
     @contextlib.contextmanager
-    def loading(self, key: Key, identity: str) -> Iterator[None]:
+    def while_loading(self, key: Key, identity: str) -> Iterator[None]:
         """Around a load, on its thread."""
         if self._bench is None:
             yield
@@ -204,7 +204,8 @@ class _Watched:
     """A model whose calls are on record; everything else is the model's."""
 
     def __init__(self, model: contract.Model, bench: _Bench, mark: bytes) -> None:
-        self._model, self._infer = model, model.infer
+        self._model = model
+        self._infer: Any = model.infer
         self._take, self._clear, self._mark = bench.take, bench.clear, mark
 
     def __getattr__(self, name: str) -> Any:

@@ -19,7 +19,8 @@ _STATM = "/proc/self/statm"
 _ROLLUP = pathlib.Path("/proc/self/smaps_rollup")
 _CGROUP = pathlib.Path("/sys/fs/cgroup")
 _SHARE = 0.7
-_THAW_SECONDS = 10.0
+# A look at everything may take this part of the time at most.
+_THAW_SHARE = 0.02
 
 
 class Meter:
@@ -95,11 +96,9 @@ class Trimmer:
     """
 
     def __init__(self) -> None:
-        self._thawed = -_THAW_SECONDS
-        try:
-            self._trim = ctypes.CDLL(None).malloc_trim
-        except (OSError, AttributeError):  # Another C library than glibc.
-            self._trim = None
+        self._not_before = 0.0
+        # Another C library than glibc has none.
+        self._trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
 
     def trim(self) -> None:
         """Give back what is free already."""
@@ -108,13 +107,14 @@ class Trimmer:
 
     def thaw(self) -> bool:
         """Look for cycles among everything, and give back; False when that was done a moment ago."""
-        now = time.monotonic()
-        if now - self._thawed < _THAW_SECONDS:
+        begun = time.monotonic()
+        if begun < self._not_before:
             return False
-        self._thawed = now
         gc.unfreeze()
         gc.collect()
         gc.freeze()
+        ended = time.monotonic()
+        self._not_before = ended + (ended - begun) / _THAW_SHARE
         self.trim()
         return True
 

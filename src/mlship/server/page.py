@@ -1,4 +1,4 @@
-"""What is known of one model that is loaded on use: where it is listed, when it was used, what it weighs, how it failed.
+"""What is known of one model that is loaded on use: where it is listed, its last use, its weight, how it failed.
 
 One object for each model that was ever asked for, so small that thousands are nothing; those that are only listed have
 none. Kept by ``pager``, shown by its report.
@@ -65,7 +65,7 @@ class Page:
     def busy(self) -> bool:
         """Whether it must not be taken away now."""
         served = self.entry.served
-        return self.leaving or served is None or not served.batcher.idle or self.entry.lock.locked()
+        return self.leaving or self.task is not None or served is None or not served.batcher.idle
 
     def view(self) -> paging.Page:
         """As the decision sees it."""
@@ -91,6 +91,22 @@ class Page:
             f"(tried {self.failures} times).",
             hint=self.error.hint or "It is tried again in a while, or at once when its entry or file is replaced.",
             retry_after=max(1.0, left),
+        )
+
+    def no_room(self) -> errors.MlshipError:
+        """It would fit, but not beside those that are in use just now."""
+        return errors.Overloaded(
+            f"{self.listed.source.label}: there is no memory for it, the loaded models are all in use.",
+            hint="Repeat later, or raise --memory-budget.",
+            retry_after=1.0,
+        )
+
+    def too_large(self, size: int, *, left: int, total: int) -> errors.MlshipError:
+        """It does not fit even by itself: all of these are bytes."""
+        return errors.NotReady(
+            f"{self.listed.source.label} takes about {size} bytes, and of the budget of {total} "
+            f"only {max(0, left)} are left for models.",
+            hint=f"Raise --memory-budget by {max(1, size - left)} or more, or serve it on a server of its own.",
         )
 
     def report(self, now: float) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Models that are loaded when somebody uses them and leave when memory is short: a repository that is never full.
 
     listed ──first use──► loading ──► loaded ──memory is short, least recently used──► listed
-                            │failed                └─ its entry changed ──► the new one is loaded beside it, then swapped
+                            │failed                └─ its entry changed ──► a new one is loaded beside it and swapped
                             └──► refused for a while, then tried again
 
 At start nothing is read but names. A request for a model that is not loaded waits in ``waiting``; everybody who wants
@@ -16,37 +16,33 @@ import functools
 import gc
 import logging
 import time
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 from mlship import errors
 from mlship.server import (
     budget,
     catalog,
+    listings,
     loading,
     logs,
+    machinery,
     marks,
     memory,
+    onuse,
     paging,
-    refusals,
     repository,
     serving,
-    states,
-    statistics,
-    waiting,
 )
-from mlship.server.page import Key, Page
+from mlship.server.page import Page
 
 LOG = logging.getLogger(__name__)
-_CHECK_SECONDS = 1.0
 _KEEP_SECONDS = 1.0
 _READ_AT_ONCE = 16
 _READ_PAUSE = 0.005
-_ROOMS = 4
-_NOT_LOADED = "not loaded; it is when it is used"
 
 
-class Pager(repository.Repository):
+class Pager(onuse.OnUse):
     """A repository of which only what is used is loaded.
 
     Args:
@@ -59,7 +55,7 @@ class Pager(repository.Repository):
 
     def __init__(
         self,
-        engine: repository.machinery.Machinery,
+        engine: machinery.Machinery,
         *,
         listed: catalog.Catalog,
         total: int,
@@ -68,72 +64,10 @@ class Pager(repository.Repository):
         crashes: marks.Crashes | None = None,
         **options: Any,
     ) -> None:
-        super().__init__(engine, queue_size=queue_size, **options)
-        self._catalog = listed
-        self._crashes = crashes or marks.Crashes.none()
+        super().__init__(engine, listed=listed, crashes=crashes, queue_size=queue_size, **options)
         self._gate = asyncio.Semaphore(loads)
-        self._room = waiting.Room(each=queue_size, total=_ROOMS * queue_size)
         self.budget = budget.Budget(total, pages=self._views, evict=self._evict, aside=engine.loader)
-        # None: it is listed, and nobody has looked at it yet.
-        self._listings: dict[str, catalog.Listing | None] = dict.fromkeys(listed.names())
-        self._pages: dict[str, dict[str, Page]] = {}
         self._following: set[str] = set()
-        # The loaded ones: by the name alone the version that a name means, and by name and version.
-        self._hot: dict[str | Key, Page] = {}
-
-    # What there is
-
-    @property
-    def names(self) -> list[str]:
-        return sorted(self._listings)
-
-    def knows(self, name: str) -> bool:
-        return name in self._listings
-
-    def versions(self, name: str) -> list[str]:
-        return [entry.source.version for entry in self._listing(name).entries]
-
-    def index(self, *, ready: bool = False) -> list[states.Status]:
-        found = [status for name in self.names for status in self._statuses(name)]
-        return [status for status in found if status.state is states.State.READY or not ready]
-
-    def _statuses(self, name: str) -> list[states.Status]:
-        try:
-            listing = self._listings[name] or self._read(name)
-        except errors.SpecError as error:
-            return [states.Status(name=name, version="", state=states.State.UNAVAILABLE, reason=str(error))]
-        return [self._status(name, entry.source.version) for entry in listing.entries] if listing is not None else []
-
-    def _status(self, name: str, version: str) -> states.Status:
-        page = self._pages.get(name, {}).get(version)
-        if page is None:
-            return states.Status(name=name, version=version, state=states.State.UNAVAILABLE, reason=_NOT_LOADED)
-        return page.entry.status
-
-    def status(self, name: str, version: str = "") -> states.Status:
-        return self._status(name, version or self._version(self._listing(name)))
-
-    @property
-    def unready(self) -> str:
-        return self._draining
-
-    def model_unready(self, name: str, version: str = "") -> str:
-        page = self._hot.get((name, version) if version else name) or self._page(name, version)
-        if self._draining or page.entry.served is not None:
-            return self._draining
-        refusal = self._refusal(page)
-        return str(refusal) if refusal is not None else ""
-
-    def statistics(self, name: str = "", version: str = "") -> list[tuple[states.Status, statistics.Statistics]]:
-        if name:
-            self._page(name, version)
-        found = [page for page in self.pages() if name in ("", page.name) and version in ("", page.key[1])]
-        return [(page.entry.status, page.entry.statistics) for page in found]
-
-    def pages(self) -> Iterator[Page]:
-        """Every model that was ever asked for and is still listed, or is still loaded."""
-        for versions in self._pages.values():
-            yield from versions.values()
 
     def report(self) -> dict[str, Any]:
         """The pool as it is now: totals, and every model that was ever asked for."""
@@ -149,132 +83,25 @@ class Pager(repository.Repository):
             "models": [page.report(now) | self._crashes.report(page.key, page.identity) for page in pages],
         }
 
-    # Using it
-
-    def find(self, name: str, version: str = "") -> serving.Served | None:
-        page = self._hot.get((name, version) if version else name)
-        if page is None or (served := page.entry.served) is None:
-            self.check(name, version)
-            return None
-        now = time.monotonic()
-        page.used = now
-        page.hits += 1
-        if now >= page.check_at:
-            page.check_at = now + _CHECK_SECONDS
-            self._look(name)
-        return served
-
-    def check(self, name: str, version: str = "") -> None:
-        if ((name, version) if version else name) in self._hot:
-            return
-        if self._draining:
-            raise errors.NotReady(f"{self._draining}.")
-        refusal = self._refusal(self._page(name, version))
-        if refusal is not None:
-            raise refusal
-
-    def _refusal(self, page: Page) -> errors.MlshipError | None:
-        return self._crashes.refusal(page.key, page.identity) or page.refusal(time.monotonic())
-
-    def wait(self, name: str, version: str, *, deadline: float, done: waiting.Done) -> waiting.Waiter:
-        """Wait for a model that ``find`` gave None for, which begins to be loaded if it is not already.
-
-        Args:
-            deadline: by the event loop's clock.
-            done: is told the model, or why there is none, never from within this call.
-        Raises as ``find`` does, and Overloaded: too many wait.
-        """
-        page = self._page(name, version)
-        waiter = self._room.enter(page.key, deadline=deadline, done=done)
-        page.used = time.monotonic()
-        page.misses += 1
-        self._bring(page)
-        return waiter
-
-    def leave(self, waiter: waiting.Waiter) -> None:
-        """Wait no more."""
-        self._room.leave(waiter)
-
-    def expect(self, name: str, version: str) -> Callable[[], None]:
-        """Keep a place among those who wait for a model that ``find`` gave None for; what gives it back."""
-        return self._room.expect(self._page(name, version).key)
-
-    def crowded(self, name: str, version: str) -> bool:
-        """Whether nobody more may wait for it."""
-        return self._room.full(self._page(name, version).key)
-
-    # What is listed
-
-    def _listing(self, name: str) -> catalog.Listing:
-        """What lists ``name``, read if it is not known yet. Raises SpecError."""
-        found = self._listings.get(name) or self._read(name)
-        if found is None or not found.entries:
-            raise errors.SpecError(
-                f'there is no model "{refusals.shorten(name)}" on this server, which lists {len(self._listings)}.',
-                hint="POST /v2/repository/index names them.",
-                reason=errors.Reason.NOT_FOUND,
-            )
-        return found
-
-    def _read(self, name: str) -> catalog.Listing | None:
-        try:
-            found = self._catalog.read(name)
-        except errors.SpecError:
-            if name not in self._listings:
-                return None  # What cannot name a model names none.
-            raise
-        if found is None:
-            self._listings.pop(name, None)
-        else:
-            self._listings[name] = found
-        return found
-
-    def _version(self, listing: catalog.Listing) -> str:
-        return max((entry.source.version for entry in listing.entries), key=states.by_number)
-
-    def _page(self, name: str, version: str) -> Page:
-        """The page of a listed model, looked at anew if that was not just done. Raises SpecError."""
-        pages = self._pages.get(name)
-        if pages and time.monotonic() >= min(page.check_at for page in pages.values()):
-            self._look(name)
-        listing = self._listing(name)
-        version = version or self._version(listing)
-        page = self._pages.get(name, {}).get(version)
-        if page is not None and not page.gone:
-            return page
-        found = next((entry for entry in listing.entries if entry.source.version == version), None)
-        if found is None:
-            raise errors.SpecError(
-                f'model "{name}" has no version "{refusals.shorten(version)}", '
-                f"it has {refusals.quoted([entry.source.version for entry in listing.entries])}.",
-                reason=errors.Reason.NOT_FOUND,
-            )
-        return self._add(found)
-
-    def _add(self, found: catalog.Entry) -> Page:
-        self.register(found.source)
-        entry = self._entry(found.source.name, found.source.version)
-        entry.wanted, entry.reason = False, _NOT_LOADED
-        page = Page(found, entry, known=found.memory, check_at=time.monotonic() + _CHECK_SECONDS)
-        self._pages.setdefault(found.source.name, {})[found.source.version] = page
-        return page
+    # What is listed changes
 
     def _look(self, name: str) -> None:
         """See whether what lists ``name`` has changed; what follows from that is done beside the requests."""
         now = time.monotonic()
         for page in self._pages.get(name, {}).values():
-            page.check_at = now + _CHECK_SECONDS
-        before = self._listings.get(name)
-        stamp = self._catalog.stamp(name)
-        if before is None or stamp != before.stamp:
+            page.check_at = now + onuse.CHECK_SECONDS
+        if self._listings.has_changed(name):
             try:
-                self._changed(name, self._read(name))
+                self._changed(name, self._listings.read(name))
             except errors.SpecError as error:
                 LOG.error("entry cannot be read", extra=logs.fields(model=name, error=str(error)))
         if any((page.stale or page.gone) and not page.leaving for page in self._pages.get(name, {}).values()):
-            if name not in self._following:
-                self._following.add(name)
-                self._tasks.start(self._followed(name), name=f"renew {name}")
+            self._follow_soon(name)
+
+    def _follow_soon(self, name: str) -> None:
+        if name not in self._following:
+            self._following.add(name)
+            self._tasks.start(self._followed(name), name=f"renew {name}")
 
     def _changed(self, name: str, listing: catalog.Listing | None) -> None:
         listed = {entry.source.version: entry for entry in listing.entries} if listing is not None else {}
@@ -383,30 +210,19 @@ class Pager(repository.Repository):
         return await self._outgrown(page)
 
     def _no_room(self, page: Page, expected: int, verdict: paging.Verdict) -> errors.MlshipError:
-        if verdict is paging.Verdict.NEVER:
-            error = self._too_large(page, expected)
-            page.failed(error)
-            return error
-        return errors.Overloaded(
-            f"{page.listed.source.label}: there is no memory for it, the loaded models are all in use.",
-            hint="Repeat later, or raise --memory-budget.",
-            retry_after=1.0,
-        )
-
-    def _too_large(self, page: Page, size: int) -> errors.MlshipError:
-        left = self.budget.free_for_models()
-        return errors.NotReady(
-            f"{page.listed.source.label} takes about {size} bytes, and of the budget of {self.budget.total} "
-            f"only {max(0, left)} are left for models.",
-            hint=f"Raise --memory-budget by {max(1, size - left)} or more, or serve it on a server of its own.",
-        )
+        if verdict is paging.Verdict.WAIT:
+            return page.no_room()
+        error = page.too_large(expected, left=self.budget.free_for_models(), total=self.budget.total)
+        page.failed(error)
+        return error
 
     async def _outgrown(self, page: Page) -> errors.MlshipError | None:
         """Let others leave if the model was heavier than expected, or the model itself if that cannot be enough."""
         await self.budget.keep()
         if page.size <= self.budget.free_for_models():
             return None
-        error = self._too_large(page, page.size)
+        error = page.too_large(page.size, left=self.budget.free_for_models(), total=self.budget.total)
+        LOG.warning("model is too large", extra=logs.fields(model=page.name, error=error.message))
         await self._take_out(page)
         page.failed(error)
         return error
@@ -418,7 +234,7 @@ class Pager(repository.Repository):
         """On the loader's thread."""
         page = self._pages[source.name][source.version]
         before = memory.modules()
-        with self._crashes.loading(page.key, page.identity):
+        with self._crashes.while_loading(page.key, page.identity):
             loaded = work()
         page.imported = memory.modules() > before
         return loaded
@@ -429,8 +245,8 @@ class Pager(repository.Repository):
 
     def _warm(self, page: Page) -> None:
         self._hot[page.key] = page
-        listing = self._listings.get(page.name)
-        if listing is not None and self._version(listing) == page.key[1]:
+        listing = self._listings.known(page.name)
+        if listing is not None and listings.newest(listing) is page.listed:
             self._hot[page.name] = page
 
     def _cool(self, page: Page) -> None:
@@ -458,7 +274,7 @@ class Pager(repository.Repository):
         finally:
             page.leaving = False
         page.size = 0
-        page.entry.reason = _NOT_LOADED
+        page.entry.reason = onuse.NOT_LOADED
 
     # What is asked for by name
 
@@ -469,7 +285,7 @@ class Pager(repository.Repository):
             SpecError: nothing lists it.
             MlshipError: why it could not be loaded; what was loaded before still answers.
         """
-        self._changed(name, self._read(name))
+        self._changed(name, self._listings.read(name))
         page = self._page(name, version)
         page.hopeful()
         page.stale = page.stale or not page.listed.digest
@@ -484,8 +300,8 @@ class Pager(repository.Repository):
     async def unload(self, name: str, version: str = "") -> None:
         """Let a model finish and leave memory. One that is still listed is loaded again when it is used."""
         if name not in self._listings and name not in self._pages:
-            self._listing(name)
-        self._changed(name, self._read(name))
+            self._listings.get(name)
+        self._changed(name, self._listings.read(name))
         if name not in self._listings:
             await self._own(self._let_go(name), f"unload {name}")
             return
@@ -496,32 +312,29 @@ class Pager(repository.Repository):
     async def keep(self) -> None:
         """Read what is listed, gently, and then hold the budget: for as long as the server runs."""
         await self._read_all()
-        seen = self._catalog.changed()
+        seen = self._listings.catalog.changed()
         while True:
             await asyncio.sleep(_KEEP_SECONDS)
             await self.budget.keep()
-            if (now := self._catalog.changed()) != seen:
+            if (now := self._listings.catalog.changed()) != seen:
                 seen = now
                 await self._relist()
 
     async def _read_all(self) -> None:
-        names = [name for name, listing in self._listings.items() if listing is None]
-        for begin in range(0, len(names), _READ_AT_ONCE):
-            for name in names[begin : begin + _READ_AT_ONCE]:
-                if self._listings.get(name, _READ) is None:
+        unread = self._listings.unread
+        for begin in range(0, len(unread), _READ_AT_ONCE):
+            for name in unread[begin : begin + _READ_AT_ONCE]:
+                if name in self._listings:
                     self._statuses(name)
             await asyncio.sleep(_READ_PAUSE)
 
     async def _relist(self) -> None:
         """The folder has changed: take up what is new in it, let go what is not there any more."""
-        names = set(await self._engine.loader.call(self._catalog.names))
-        for name in names - self._listings.keys():
-            self._listings[name] = None
-        for name in self._listings.keys() - names:
+        for name in self._listings.relisted(await self._engine.loader.call(self._listings.catalog.names)):
             if name in self._pages:
                 self._look(name)
             else:
-                self._listings.pop(name, None)
+                self._listings.read(name)
         await self._read_all()
 
     def drain(self, why: str) -> None:
@@ -538,4 +351,3 @@ class Pager(repository.Repository):
 
 
 _NOT_FOUND = errors.Reason.NOT_FOUND
-_READ = catalog.Listing((0, 0, 0), ())

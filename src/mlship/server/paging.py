@@ -35,7 +35,7 @@ class Page:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class View:
-    """``measured`` bytes of the process; ``own``: expected of the one that asks, ``coming``: of all others under way."""
+    """``measured`` bytes of the process; ``own``: expected of the one that asks, ``coming``: of others under way."""
 
     measured: int
     budget: int

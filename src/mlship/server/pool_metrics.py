@@ -1,4 +1,4 @@
-"""Metrics of models that are loaded on use, read when scraped: of those that were ever used, not of all that are listed."""
+"""Metrics of models that are loaded on use, read when scraped: of those ever used, not of all that are listed."""
 
 from __future__ import annotations
 

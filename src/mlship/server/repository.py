@@ -25,12 +25,12 @@ from mlship.server import (
     loading,
     logs,
     machinery,
+    present,
     prover,
     refusals,
     serving,
     states,
     statistics,
-    waiting,
 )
 
 LOG = logging.getLogger(__name__)
@@ -67,7 +67,7 @@ class Observer(Protocol):
     def executed(self, name: str, seconds: float, *, requests: int, rows: int) -> None: ...
 
 
-class Repository:
+class Repository(present.Present):
     """Registers, loads, gives and unloads models.
 
     Args:
@@ -174,42 +174,6 @@ class Repository:
         if not version:
             self._default_served[name] = entry.served
         return entry.served
-
-    def report(self) -> dict[str, Any]:
-        """What there is to say of models that are loaded on use. Raises SpecError: here none is."""
-        raise errors.SpecError(
-            "this server loads its models at its start.",
-            hint="Start it with --model-repository and --paging.",
-            reason=errors.Reason.NOT_FOUND,
-        )
-
-    def find(self, name: str, version: str = "") -> Served | None:
-        """As ``get``, for a request that would also wait: None for a model that is loaded when somebody does."""
-        return self.get(name, version)
-
-    def check(self, name: str, version: str = "") -> None:
-        """Raise as ``find`` does, but use nothing: a request for the model is still being read."""
-        self.get(name, version)
-
-    def wait(self, name: str, version: str, *, deadline: float, done: waiting.Done) -> waiting.Waiter:
-        """Wait for a model that ``find`` gave None for: here there is none such, all are loaded at the start."""
-        raise errors.BackendError(f'model "{name}": nothing is loaded on use here.')
-
-    def leave(self, waiter: waiting.Waiter) -> None:
-        """Wait no more."""
-
-    def expect(self, name: str, version: str) -> Callable[[], None]:
-        """Keep a place in the model's queue for a request that is still to be read; see ``Batcher.expect``."""
-        served = self.get(name, version)
-        try:
-            return served.batcher.expect()
-        except errors.Overloaded:
-            served.statistics.failed(0)
-            raise
-
-    def crowded(self, name: str, version: str) -> bool:
-        """Whether nobody would be let in. Raises as ``get`` does."""
-        return self.get(name, version).batcher.full
 
     def queues(self) -> list[tuple[str, batcher.Batcher]]:
         """The queue of every ready model, by name."""

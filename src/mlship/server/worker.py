@@ -75,6 +75,8 @@ class Workers:
             self._prepare()
         while (job := self._jobs.get()) is not None:
             job()
+            # A thread that waits must not hold on to what it did last: a model that has left would stay in memory.
+            del job
 
     def submit(self, job: Callable[[], None]) -> None:
         """Queue ``job``, which must not raise."""

@@ -219,6 +219,8 @@ class Flight(abc.ABC):
 
     def _end(self, code: int, sent: int) -> None:
         self._over = True
+        # A connection that stays keeps its last request: that must not keep a model which has left.
+        self._leave = None
         if self._request.hangup is not None:
             self._request.hangup.discard(self._hung_up)
         seconds = time.perf_counter() - self._begun
