@@ -203,7 +203,9 @@ class Client:
         digest: str = "",
         on_change: Callable[[Object], None] = lambda service: None,
     ) -> Object:
-        """Wait until a service (or another ``kind`` that gets ready) is ready as it is declared now; ``on_change`` is told every change on the way.
+        """Wait until a service, or what else ``kind`` is, is ready as it is declared now.
+
+        ``on_change`` is told every change on the way.
 
         With ``digest`` only what it says of an artifact with these bytes counts: the same URI may have new ones.
 
@@ -231,7 +233,7 @@ class Client:
         )
 
     def wait_gone(self, name: str, *, deadline: float, namespace: str = "default", kind: str = _SERVICE) -> None:
-        """Wait until a deleted service, or what else ``kind`` is, is gone. Raises NotReady after ``deadline`` seconds."""
+        """Wait until what was deleted is gone. Raises NotReady after ``deadline`` seconds."""
         query = {"fieldSelector": f"metadata.name={name}"}
         page = self._json("GET", self._kind(kind).path(namespace), query=query)
         if not page["items"]:

@@ -101,6 +101,15 @@ def test_twenty_models_share_two_processes_from_the_first_to_the_last(installati
         "m2 is mended", lambda: condition(installation, "m2").get("status") == "True" and ask(installation, "m2") == 21
     )
 
+    # What one process cannot carry alone is answered by both.
+    deadline = time.monotonic() + SECONDS
+    with httpx.Client(base_url=installation.url, timeout=30) as caller:
+        while status(installation, "m4")["modelStatus"]["copies"]["totalCopies"] < 2:
+            assert time.monotonic() < deadline, "m4 never became popular"
+            for _ in range(100):
+                assert caller.post("/v1/models/m4:predict", json={"instances": [[3.0]]}).status_code == 200
+    assert "started" in installation.ok("logs", "m4")
+
     # A new control plane knows everything again, and nothing restarts.
     before = {one.pid for one in installation.one("mlship.server.main")}
     installation.one("mlship.control.main")[0].send_signal(signal.SIGKILL)

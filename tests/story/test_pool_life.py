@@ -1,4 +1,4 @@
-"""The life of models in a pool, in virtual time: what is planned, carried out in the fake world, and told in statuses."""
+"""The life of models in a pool, in virtual time: what is planned, done in the fake world, and told in statuses."""
 
 from __future__ import annotations
 

@@ -33,13 +33,14 @@ def is_member(found: service.InferenceService) -> bool:
 
 
 def is_parent(found: service.InferenceService) -> bool:
-    """Whether the service is a server of TrainedModels: a model block without a model."""
+    """Whether the service is a server of TrainedModels: a model block without a model, of a format that pools have.
+
+    Servers of other formats get their model elsewhere, as Hugging Face's from its arguments.
+    """
     block = next((block for _, block in found.spec.predictor.blocks()), None)
-    return (
-        block is not None
-        and not (block.storage_uri or block.storage or found.spec.predictor.storage_uris)
-        and not is_member(found)
-    )
+    if block is None or block.storage_uri or block.storage or found.spec.predictor.storage_uris:
+        return False
+    return not is_member(found) and service.effective(found).model_format in FORMATS
 
 
 def processes(annotations: Mapping[str, str]) -> int | None:
@@ -135,7 +136,6 @@ def _copies(predictor: component.Component) -> Iterator[Problem]:
 def _parent(found: service.InferenceService) -> Iterator[Problem]:
     name, block = next(found.spec.predictor.blocks())
     path = (*_PREDICTOR, name)
-    yield from _format(found, path)
     for field in _BLOCK_REFUSED:
         if getattr(block, field):
             yield problems.refuse(

@@ -61,8 +61,8 @@ class Extras:
                 raise error from None
 
     async def logs(self, request: requests.Request) -> responses.Response:
-        """The output of a service's replicas, one text line each: ``REPLICA | line``."""
-        key = _service(request)
+        """The output of a service's replicas, or of its pool's processes, one text line each: ``REPLICA | line``."""
+        key = await self._writers(_service(request))
         tail = min(watching.number(request.query_params.get("tail", "100"), "tail"), _MOST_LINES)
         follow = request.query_params.get("follow") in ("true", "1")
         # Asked once before the answer begins: that there are no logs is an error, not an empty stream.
@@ -70,6 +70,14 @@ class Extras:
             break
         lines = self._parts.backend.logs(key, tail=tail, follow=follow)
         return responses.StreamingResponse(_texts(lines, self._parts.closing), media_type="text/plain; charset=utf-8")
+
+    async def _writers(self, key: observed.ServiceKey) -> observed.ServiceKey:
+        """Whose replicas write about a service: its own, or those of the pool that it or a TrainedModel is in."""
+        for one in (key, pool.trained_key(key.namespace, key.name)):
+            found = await self._parts.backend.observe(one)
+            if found.enlisted is not None:
+                return found.enlisted.pool
+        return key
 
     async def plan(self, request: requests.Request) -> responses.Response:
         """What applying the posted object would do; nothing is applied."""

@@ -85,16 +85,19 @@ async def around(kept: store.Store, catalog: resources.Catalog, body: store.Obje
 
 
 async def models_of(
-    kept: store.Store, catalog: resources.Catalog, service: observed.ServiceKey
+    kept: store.Store, catalog: resources.Catalog, service: observed.ServiceKey, *, staying: bool = False
 ) -> tuple[observed.ServiceKey, ...]:
-    """The TrainedModels that name a service."""
+    """The TrainedModels that name a service; ``staying``: without those that are being deleted."""
     trained = next((one for one in catalog.all if one.kind == _TRAINED), None)
     if trained is None:
         return ()
     page = await kept.page(
         trained.id,
         namespace=service.namespace,
-        where=lambda body: (body.get("spec") or {}).get("inferenceService") == service.name,
+        where=lambda body: (
+            (body.get("spec") or {}).get("inferenceService") == service.name
+            and not (staying and "deletionTimestamp" in body["metadata"])
+        ),
     )
     return tuple(pool.trained_key(service.namespace, body["metadata"]["name"]) for body in page.items)
 

@@ -128,11 +128,12 @@ class Writing:
         if resource.kind != "InferenceService":
             return ()
         service = observed.ServiceKey(key.namespace, key.name)
-        models = await facts.models_of(self._parts.kept, self._parts.catalog, service)
+        models = await facts.models_of(self._parts.kept, self._parts.catalog, service, staying=True)
         if not models:
             return ()
         names = ", ".join(pool.trained_name(one) for one in models[:5]) + (", ..." if len(models) > 5 else "")
-        text = f"nothing serves its {len(models)} TrainedModels ({names}) until there is an InferenceService {key.name}"
+        count = "TrainedModel" if len(models) == 1 else f"{len(models)} TrainedModels"
+        text = f"nothing serves its {count} ({names}) until there is an InferenceService {key.name}"
         return (seams.Notice("metadata.name", text),)
 
     async def delete_collection(self, request: requests.Request) -> responses.Response:

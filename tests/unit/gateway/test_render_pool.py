@@ -171,3 +171,22 @@ def test_ten_thousand_models_of_one_pool_are_no_more_routes_than_one():
     others = [pool(FAR, end), *(member(f"other-{number:05}", FAR) for number in range(10_000))]
     # Two pools: names are listed, each a few times and nothing else with it.
     assert size(10_000, *others) < 20_000 * 200
+
+
+async def test_thousands_of_models_in_two_pools_are_found(gateway, upstream):
+    one, other = await upstream("one"), await upstream("other")
+    members = [member(f"model-of-customer-{number:05}", via) for number in range(3000) for via in (POOL, FAR)]
+    nets = [member(f"net-{number:05}", OTHER) for number in range(600)]
+    table = [pool(POOL, one.endpoint), pool(FAR, other.endpoint), pool(OTHER, other.endpoint), *members, *nets]
+    await gateway.publish(routes.assemble(table))
+    async with client(gateway) as http:
+        for number in (0, 499, 500, 2999):
+            name = f"model-of-customer-{number:05}"
+            assert (await http.get(f"/serving/default/{name}/v2/models/{name}")).text.startswith("one")
+            assert (await http.get(f"/serving/far/{name}/v2/models/{name}")).text.startswith("other")
+            # Both namespaces have the name; the older of equals is the first in order.
+            assert (await http.get(f"/v2/models/{name}")).text.startswith("one")
+        assert (await http.get("/v2/models/net-00599")).text.startswith("other")
+        assert (await http.get("/v2/models/net-00600")).status_code == 404
+        host = {"host": "net-00599-default.localhost"}
+        assert (await http.get("/v2/models/net-00599", headers=host)).text.startswith("other")
