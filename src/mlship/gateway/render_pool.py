@@ -211,9 +211,9 @@ def _bare(means: _Means, names: str, target: _Target) -> Iterator[Resource]:
 
 
 def _full(means: _Means, names: str, target: _Target) -> Iterator[Resource]:
-    prefix = f"/serving/{target.pool.service.namespace}/{names}"
-    cut = {"pattern": {"regex": f"^{prefix}/?"}, "substitution": "/"}
-    yield {**_to(means, {"safe_regex": {"regex": f"{prefix}(?:/.*)?"}}, "http", target, rewrite=cut)}
+    space = f"/serving/{target.pool.service.namespace}"
+    cut = {"pattern": {"regex": f"^{space}/[^/]+/?"}, "substitution": "/"}
+    yield _to(means, {"safe_regex": {"regex": f"{space}/{names}(?:/.*)?"}}, "http", target, rewrite=cut)
     yield from _grpc(means, {"prefix": "/"}, [_valued(_HEADERS[0], f"{target.pool.service.namespace}/{names}")], target)
 
 

@@ -190,3 +190,18 @@ async def test_thousands_of_models_in_two_pools_are_found(gateway, upstream):
         assert (await http.get("/v2/models/net-00600")).status_code == 404
         host = {"host": "net-00599-default.localhost"}
         assert (await http.get("/v2/models/net-00599", headers=host)).text.startswith("other")
+
+
+async def test_the_longest_names_there_are_fit_into_a_route(gateway, upstream):
+    one = await upstream("one")
+    space, name = "s" * 63, "n" * 63
+    key = observed.ServiceKey(space, name)
+    single = routes.ServiceRoute(key, CREATED, 5, (routes.Split("bbbb", 100, (one.endpoint,)),))
+    far = observed.ServiceKey(space, "modelmesh.sklearn")
+    await gateway.publish(
+        routes.assemble([single, pool(far, one.endpoint), member("m" * 63, far), member("q" * 63, far, message="no")])
+    )
+    async with client(gateway) as http:
+        assert (await http.get(f"/serving/{space}/{name}/v2")).text == "one /v2"
+        assert (await http.get(f"/serving/{space}/{'m' * 63}/v2")).text == "one /v2"
+        assert (await http.get(f"/serving/{space}/{'q' * 63}/v2")).status_code == 503
