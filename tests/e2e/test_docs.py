@@ -314,7 +314,7 @@ def test_every_known_failure_is_on_the_page(golden):
 def test_every_metric_of_the_documentation_exists():
     """Names of metrics go stale quietly, since nothing fails when a dashboard is empty."""
     text = (ROOT / "docs" / "operations.md").read_text()
-    sources = " ".join(path.read_text() for path in (ROOT / "src" / "mlship").rglob("metrics.py"))
+    sources = " ".join(path.read_text() for path in (ROOT / "src" / "mlship").rglob("*metrics.py"))
     for name in re.findall(r"`(mlship_\w+)`", text):
         assert re.sub(r"_total$", "", name) in sources, name
     assert json.dumps("mlship_requests") in sources

@@ -212,6 +212,11 @@ def serve(
     repository: Annotated[
         bool, typer.Option("--repository", help="PATH is a model repository: NAME/[VERSION/]model.")
     ] = False,
+    paging: Annotated[bool, typer.Option("--paging", help="Load a repository's models when they are used.")] = False,
+    memory_budget: Annotated[int, typer.Option("--memory-budget", help="Bytes that --paging may use.")] = 0,
+    quarantine_file: Annotated[
+        pathlib.Path | None, typer.Option("--quarantine-file", help="Remembers models that ended the server.")
+    ] = None,
     max_body_bytes: Annotated[int, typer.Option("--max-body-bytes", help="Largest request, REST and gRPC.")] = 0,
     workers: Annotated[int, typer.Option("--workers", help="Threads that run the model.")] = 0,
     worker_processes: Annotated[
@@ -232,7 +237,8 @@ def serve(
             path=path, name=name, format=format, options=tuple(option or ()), host=host, port=port,
             grpc_port=grpc_port, repository=repository, max_body_bytes=max_body_bytes, workers=workers,
             worker_processes=worker_processes, accelerate=accelerate, proofs=home.user_proofs(os.environ),
-            max_batch_size=max_batch_size, batch_latency_ms=batch_latency_ms,
+            max_batch_size=max_batch_size, batch_latency_ms=batch_latency_ms, paging=paging,
+            memory_budget=memory_budget, quarantine_file=quarantine_file,
         )
     )  # fmt: skip
 

@@ -66,6 +66,9 @@ class Serving:
     worker_processes: int = -1
     max_batch_size: int = 0
     batch_latency_ms: float = 0.0
+    paging: bool = False
+    memory_budget: int = 0
+    quarantine_file: pathlib.Path | None = None
 
 
 def serve(asked: Serving) -> None:
@@ -93,6 +96,13 @@ def serve(asked: Serving) -> None:
             proof_cache=asked.proofs,
             max_batch_size=asked.max_batch_size or chosen.max_batch_size,
             batch_latency_ms=asked.batch_latency_ms,
+        )
+        chosen = dataclasses.replace(
+            chosen,
+            paging=asked.paging,
+            accelerate=settings.default_mode(paging=asked.paging),
+            memory_budget=asked.memory_budget or None,
+            quarantine_file=asked.quarantine_file,
         )
         if asked.worker_processes >= 0:
             chosen = dataclasses.replace(chosen, worker_processes=asked.worker_processes)

@@ -55,6 +55,8 @@ class Catalog:
 
     def __init__(self, root: pathlib.Path, *, flags: loading.Source | None = None) -> None:
         self._root = root
+        # Folders whose name is not the model's.
+        self._folders: dict[str, str] = {}
         self._flags = flags or loading.Source(name="", version="", path=root)
 
     def names(self) -> list[str]:
@@ -68,13 +70,24 @@ class Catalog:
                     if entry.name.endswith(SUFFIX):
                         found.add(entry.name.removesuffix(SUFFIX))
                     elif entry.is_dir():
-                        found.add(entry.name)
+                        name = self._named(self._root / entry.name)
+                        self._folders[name] = entry.name
+                        found.add(name)
         except OSError as error:
             raise errors.SpecError(
                 f"the model repository {self._root} cannot be read: {error.strerror}.",
                 hint="Give a folder of NAME.json entries or of NAME/artifact.",
             ) from error
         return sorted(found)
+
+    def _named(self, path: pathlib.Path) -> str:
+        try:
+            return folder.name_of(path)
+        except errors.SpecError:
+            return path.name  # Whoever asks for it is told what is wrong.
+
+    def _folder(self, name: str) -> pathlib.Path:
+        return self._root / self._folders.get(name, name)
 
     def sources(self) -> list[loading.Source]:
         """Everything listed, for a server that loads it all. Raises SpecError."""
@@ -90,7 +103,7 @@ class Catalog:
 
     def stamp(self, name: str) -> Stamp | None:
         """The stamp of what lists ``name``, which must be a valid name; None when nothing does."""
-        for path in (self._root / f"{name}{SUFFIX}", self._root / name):
+        for path in (self._root / f"{name}{SUFFIX}", self._folder(name)):
             try:
                 found = path.stat()
             except OSError:
@@ -113,9 +126,9 @@ class Catalog:
         return Listing(stamp, (read_entry(body, path=path, flags=self._flags),))
 
     def _of_folder(self, name: str, stamp: Stamp) -> Listing | None:
-        if not (self._root / name).is_dir():
+        if not self._folder(name).is_dir():
             return None
-        sources = folder.versions(self._root / name)
+        sources = folder.versions(self._folder(name))
         kept = ("name", "version", "path")
         found = [{key: getattr(source, key) for key in kept} for source in sources]
         return Listing(stamp, tuple(Entry(dataclasses.replace(self._flags, **each)) for each in found))

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 from mlship import errors
-from mlship.server import acceleration, example, logs, process_runner, worker
+from mlship.server import acceleration, example, logs, process_runner, wished, worker
 from mlship.server import model as contract
 from mlship.server.accelerate import verdict
 from mlship.server.artifact import find, versions
@@ -77,7 +77,11 @@ def from_disk(source: Source) -> contract.Model:
         if difference.severity >= versions.Severity.MINOR:
             extra = logs.fields(model=source.name, library=difference.name, why=difference.message)
             LOG.warning("library version differs", extra=extra)
-    return adapter(artifact.format)(dataclasses.replace(artifact, threads=source.threads))
+    if artifact.wishes is not None and artifact.wishes.notes:
+        extra = logs.fields(model=source.name, file=artifact.wishes.source, fields=", ".join(artifact.wishes.notes))
+        LOG.info("fields without effect here", extra=extra)
+    model = adapter(artifact.format)(dataclasses.replace(artifact, threads=source.threads))
+    return wished.wished(model, artifact.wishes)
 
 
 def remember(name: str) -> None:

@@ -13,6 +13,7 @@ Attributes that a model may have besides ``Model``'s, each read once after loadi
     processes: int = 0        so many processes of its own run the model, each with a copy of it that it loads itself
     runner(loop)              what runs its calls (``worker.Runner``) instead of this server's threads
     endable: bool = False     ``close`` ends calls that are still under way, too
+    most_rows: int | None     rows up to which requests are joined where the server's own limit is higher; 0: never
     joins: bool = True        requests may be joined when the signature is ``batched``; False: one request a call
     fitted: object = None     the library's own object, for ``accelerate`` to compile; its methods are what ``infer``
                               calls and nothing else changes what they answer
@@ -28,6 +29,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from mlship.protocol import messages
+from mlship.server.artifact.wishes import Wishes
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -37,6 +39,7 @@ class Artifact:
     ``path`` is what was given (file or folder), ``file`` the file that holds the model, ``format`` the model format
     (an entry point name), ``variant`` how it is stored (pickle, joblib, skops, json, ubj, txt, cbm, onnx, python ...),
     ``versions`` the library versions recorded in it, ``options`` what the user set (flags, model.schema.yaml).
+    ``wishes`` is what the configuration of another server asks, where one lies beside it.
     ``threads`` is how many a library may use for one call where nobody set the option; 0 leaves that to the library.
     """
 
@@ -47,6 +50,7 @@ class Artifact:
     versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
     options: Mapping[str, str] = dataclasses.field(default_factory=dict)
     threads: int = 0
+    wishes: Wishes | None = None
 
 
 class Model(Protocol):

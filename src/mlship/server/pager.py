@@ -174,6 +174,10 @@ class Pager(onuse.OnUse):
             async with self._gate:
                 # Whoever wanted it may have gone while others were loaded.
                 failure = await self._load_page(page) if self._called_for(page) else None
+        except Exception as error:  # A fault of the server itself must not leave callers waiting.
+            LOG.error("load failed", exc_info=error, extra=logs.fields(model=page.name))
+            failure = errors.BackendError(f"{page.listed.source.label}: {error!r}")
+            page.failed(failure)
         finally:
             page.task, page.wanted = None, False
         served = page.entry.served
@@ -183,8 +187,8 @@ class Pager(onuse.OnUse):
             self._room.tell(page.key, failure)
 
     async def _load_page(self, page: Page) -> errors.MlshipError | None:
-        source = page.listed.source
-        on_disk = await self._engine.loader.call(functools.partial(memory.on_disk, source.path))
+        listed = page.listed
+        on_disk = await self._engine.loader.call(functools.partial(memory.on_disk, listed.source.path))
         expected = paging.expected(known=page.known, on_disk=on_disk)
         verdict = await self.budget.admit(page.key, expected, wanted=functools.partial(self._called_for, page))
         if verdict is not paging.Verdict.GO:
@@ -198,7 +202,8 @@ class Pager(onuse.OnUse):
             page.failed(failure)
             return failure
         page.hopeful()
-        page.stale = False
+        # It may have changed once more meanwhile.
+        page.stale = page.listed is not listed
         page.loads += 1
         page.load_seconds = time.monotonic() - begun
         page.loading_seconds += page.load_seconds
@@ -246,7 +251,7 @@ class Pager(onuse.OnUse):
     def _warm(self, page: Page) -> None:
         self._hot[page.key] = page
         listing = self._listings.known(page.name)
-        if listing is not None and listings.newest(listing) is page.listed:
+        if listing is not None and listings.newest(listing).source.version == page.key[1]:
             self._hot[page.name] = page
 
     def _cool(self, page: Page) -> None:

@@ -42,7 +42,7 @@ class Present(abc.ABC):
 
     def leave(self, waiter: waiting.Waiter) -> None:
         """Wait no more: here nobody does."""
-        return None
+        return
 
     def expect(self, name: str, version: str) -> Callable[[], None]:
         """Keep a place in the model's queue for a request that is still to be read; see ``Batcher.expect``."""

@@ -53,11 +53,11 @@ class Policy:
     def limits(self, model: contract.Model, slots: int) -> batching.Limits:
         """The limits of a model that may run ``slots`` executions at once."""
         # Coroutines run side by side already: what they wait for is not made faster by waiting together.
-        if self.max_batch_size < 2 or worker.is_coroutine(model) or not joining.joinable(model):
+        said = getattr(model, "most_rows", None)
+        rows = self.max_batch_size if said is None else min(said, self.max_batch_size)
+        if rows < 2 or worker.is_coroutine(model) or not joining.joinable(model):
             return batching.Limits(queue_size=self.queue_size, slots=slots)
-        return batching.Limits(
-            queue_size=self.queue_size, slots=slots, max_rows=self.max_batch_size, latency=self.batch_latency
-        )
+        return batching.Limits(queue_size=self.queue_size, slots=slots, max_rows=rows, latency=self.batch_latency)
 
 
 def serve(

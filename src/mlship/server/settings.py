@@ -94,12 +94,16 @@ def parse(arguments: Sequence[str]) -> Settings:
     """Settings from flags. Raises SpecError for wrong ones; ``--help`` prints and raises SystemExit(0)."""
     values = vars(_parser().parse_args(arguments))
     values["model_options"] = dict(values.pop("model_option") or [])
-    if values["paging"] and values["accelerate"] is None:
-        # A proof takes longer than most models live in memory: it is made where it is asked for.
-        values["accelerate"] = verdict.Mode.OFF
+    values["accelerate"] = values["accelerate"] or default_mode(paging=bool(values["paging"]))
     settings = Settings(**{key: value for key, value in values.items() if value is not None})
     settings.check()
     return settings
+
+
+def default_mode(*, paging: bool) -> verdict.Mode:
+    """Whether models are compiled where nobody says."""
+    # A proof takes longer than most models that come and go are in memory: it is made where it is asked for.
+    return verdict.Mode.OFF if paging else verdict.Mode.AUTO
 
 
 class _Parser(argparse.ArgumentParser):

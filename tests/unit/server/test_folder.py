@@ -9,28 +9,21 @@ from mlship.server import folder
 
 
 def test_names_with_and_without_versions(tmp_path: pathlib.Path) -> None:
-    for path in ("iris/model.pkl", "wine/2/model.pkl", "wine/10/model.pkl", "wine/notes/x", ".git/x", "README"):
+    for path in ("iris/model.pkl", "wine/2/model.pkl", "wine/10/model.pkl", "wine/notes/x"):
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_text("x")
-    found = folder.scan(tmp_path, model_format="sklearn", options={"a": "b"})
+    found = [source for name in ("iris", "wine") for source in folder.versions(tmp_path / name)]
     assert [(source.name, source.version, source.path.relative_to(tmp_path).as_posix()) for source in found] == [
         ("iris", "1", "iris"),
         ("wine", "2", "wine/2"),
         ("wine", "10", "wine/10"),
     ]
-    assert found[0].format == "sklearn"
-    assert found[0].options == {"a": "b"}
-
-
-def test_a_folder_that_cannot_be_read_is_named(tmp_path: pathlib.Path) -> None:
-    with pytest.raises(errors.SpecError, match="cannot be read: No such file"):
-        folder.scan(tmp_path / "nothing")
 
 
 def test_a_folder_that_cannot_name_a_model_is_refused(tmp_path: pathlib.Path) -> None:
     (tmp_path / "my model").mkdir()
     with pytest.raises(errors.SpecError, match='cannot be named "my model"'):
-        folder.scan(tmp_path)
+        folder.versions(tmp_path / "my model")
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "../a", "a\x00", "a\n", "-a", "a" * 128, "é"])

@@ -141,6 +141,7 @@ def test_a_format_without_adapter_lists_those_there_are() -> None:
 def test_an_adapter_that_cannot_be_imported_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     entry = importlib.metadata.EntryPoint(name="sklearn", value="no_such_module_here:load", group=loading.ADAPTERS)
     monkeypatch.setattr(importlib.metadata, "entry_points", lambda **_: importlib.metadata.EntryPoints([entry]))
+    monkeypatch.setattr(loading, "_REMEMBERED", {})
     with pytest.raises(errors.ModelError, match="no_such_module_here") as caught:
         loading.adapter("sklearn")
     assert caught.value.hint == "Install what it needs: pip install 'mlship[sklearn]'."

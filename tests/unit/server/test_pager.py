@@ -254,6 +254,21 @@ def test_a_changed_entry_is_loaded_beside_the_old_one_and_no_request_fails(
     assert answer(ask(server, "a")) == 3
 
 
+def test_an_entry_that_is_written_again_as_it_was_changes_nothing(world: World, pool: Pool) -> None:
+    world.put("a", value=1)
+    server = pool()
+    answer(ask(server, "a"))
+    path = world.root / "a.json"
+    path.with_suffix(".new").write_text(path.read_text())
+    path.with_suffix(".new").rename(path)
+    assert server.http.post("/v2/repository/models/a/load").status_code == 200
+    assert world.loads("a") == 1
+    server.http.post("/v2/repository/models/a/unload")
+    assert answer(ask(server, "a")) == answer(ask(server, "a")) == 1
+    assert world.loads("a") == 2
+    assert (report(server, "a")["misses"], report(server, "a")["hits"]) == (2, 1)
+
+
 def test_a_removed_entry_is_let_go_and_a_new_one_is_found(world: World, pool: Pool) -> None:
     world.put("a", value=1)
     world.put("b", value=2)

@@ -6,6 +6,7 @@ import pytest
 
 from mlship import cores, errors
 from mlship.server import settings
+from mlship.server.accelerate import verdict
 
 
 def test_defaults() -> None:
@@ -76,3 +77,24 @@ def test_models_are_compiled_unless_that_is_switched_off() -> None:
     assert (source.accelerate, source.proofs) == ("exact", pathlib.Path("d"))
     with pytest.raises(errors.SpecError, match=r"--accelerate expected auto, exact, off, got 'fast'"):
         settings.parse(["--model-path", "m", "--accelerate", "fast"])
+
+
+def test_models_loaded_on_use_are_not_compiled_unless_asked() -> None:
+    folder = ("--model-repository", "/models", "--paging")
+    chosen = settings.parse([*folder, "--memory-budget", "1000", "--quarantine-file", "/q"])
+    assert (chosen.accelerate, chosen.memory_budget, chosen.paging) == (verdict.Mode.OFF, 1000, True)
+    assert settings.parse([*folder, "--accelerate", "exact"]).accelerate is verdict.Mode.EXACT
+    assert settings.parse(["--model-path", "/m"]).accelerate is verdict.Mode.AUTO
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("--model-path", "/m", "--paging"),
+        ("--model-repository", "/m", "--memory-budget", "1000"),
+        ("--model-repository", "/m", "--quarantine-file", "/q"),
+    ],
+)
+def test_what_is_for_models_loaded_on_use_only(flags: tuple[str, ...]) -> None:
+    with pytest.raises(errors.SpecError, match="--paging|loaded on use"):
+        settings.parse(flags)

@@ -14,7 +14,8 @@ from collections.abc import Mapping
 
 from mlship import errors
 from mlship.server import model
-from mlship.server.artifact import kinds, mlflow_folder, schema_file, sniff
+from mlship.server.artifact import kinds, mlflow_folder, mlserver_folder, schema_file, sniff, triton_folder
+from mlship.server.artifact.wishes import Wishes
 
 _MAX_FILES = 500
 _MAX_DEPTH = 3
@@ -118,6 +119,13 @@ def _artifact(
 
 
 def _folder(path: pathlib.Path, wanted: str, options: Mapping[str, str], trusted: frozenset[str]) -> model.Artifact:
+    if (path / mlserver_folder.NAME).is_file():
+        settings = mlserver_folder.read(path)
+        return _of_another_server(path, settings.path, settings.format, settings.wishes, (wanted, options, trusted))
+    if (theirs := triton_folder.of(path)) is not None:
+        config, version = theirs
+        named, file = config.format(), config.file(version)
+        return _of_another_server(path, file, named, config.wishes(), (wanted, options, trusted))
     if (path / mlflow_folder.NAME).is_file():
         file, schema = mlflow_folder.resolve(path)
         found = _serveable(file, sniff.identify(file, trusted=trusted), wanted)
@@ -135,6 +143,30 @@ def _folder(path: pathlib.Path, wanted: str, options: Mapping[str, str], trusted
     if found.format == "python" and file.name == "__init__.py":
         file = file.parent
     return _artifact(path, file, found, options)
+
+
+def _of_another_server(
+    path: pathlib.Path,
+    file: pathlib.Path,
+    named: str,
+    wishes: Wishes,
+    asked: tuple[str, Mapping[str, str], frozenset[str]],
+) -> model.Artifact:
+    """What lies at ``file`` by the configuration of another server, which says it is ``named``."""
+    wanted, options, trusted = asked
+    if wanted and named and wanted != named:
+        raise errors.SpecError(f"the format given is {wanted}, but {wishes.source} says {named}.")
+    if not file.exists():
+        raise _missing(file)
+    if file == path or (file.is_dir() and triton_folder.of(file) is not None):
+        candidates = _candidates(file, trusted)
+        found = _choose(file, candidates, wanted or named)
+        if found.problem is not None:
+            raise found.problem
+        inner = _artifact(path, found.path, _serveable(found.path, found.verdict, wanted or named), options)
+    else:
+        inner = inspect(file, format=wanted or named, options=options)
+    return dataclasses.replace(inner, path=path, wishes=wishes)
 
 
 def _candidates(path: pathlib.Path, trusted: frozenset[str]) -> list[_Candidate]:
