@@ -5,10 +5,13 @@ import pathlib
 import signal
 import time
 
+import cloudpickle
 import httpx
 import joblib
 import pytest
 from sklearn.linear_model import LinearRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 
 pytestmark = [pytest.mark.slow, pytest.mark.e2e, pytest.mark.timeout(300)]
 
@@ -164,3 +167,44 @@ def test_trained_models_are_served_by_the_service_they_name(installation, tmp_pa
     until("two is told", lambda: condition(installation, "two", "tm", "InferenceServiceReady").get("status") == "False")
     installation.ok("destroy", "two", "three")
     until("no model is left", lambda: not list((installation.where.root / "pools").glob("*/*/models/*.json")))
+
+
+def test_a_model_that_ends_its_process_is_kept_out_and_the_others_go_on(installation, tmp_path):
+    def end(rows):
+        import os
+
+        os._exit(11)
+
+    bomb = tmp_path / "bomb.pkl"
+    bomb.write_bytes(
+        cloudpickle.dumps(make_pipeline(FunctionTransformer(end), LinearRegression().fit([[1.0], [2.0]], [1.0, 2.0])))
+    )
+    installation.ok("up", "--port", "auto")
+    good = member("good", times(tmp_path / "good", 2.0))
+    installation.ok("apply", "--wait", "60", "-f", "-", stdin=listed(good, member("bomb", bomb)))
+    assert ask(installation, "good") == 6.0
+
+    def kept_out():
+        httpx.post(f"{installation.url}/v1/models/bomb:predict", json={"instances": [[3.0]]}, timeout=30)
+        return condition(installation, "bomb").get("reason") == "Quarantined"
+
+    until("the bomb is kept out", kept_out, 90)
+    told = installation.ok("why", "bomb")
+    assert "died 2 times" in told
+    assert "process of its own" in told
+    until(
+        "good answers",
+        lambda: (
+            httpx.post(
+                f"{installation.url}/v1/models/good:predict", json={"instances": [[3.0]]}, timeout=30
+            ).status_code
+            == 200
+        ),
+    )
+    pids = {one.pid for one in installation.one("mlship.server.main")}
+    refused = httpx.post(f"{installation.url}/v1/models/bomb:predict", json={"instances": [[3.0]]}, timeout=30)
+    assert refused.status_code == 503
+    assert "quarantine" in refused.json()["error"]
+    assert ask(installation, "good") == 6.0
+    assert {one.pid for one in installation.one("mlship.server.main")} == pids
+    until("good is ready", lambda: condition(installation, "good").get("status") == "True")

@@ -34,7 +34,9 @@ class Facts:
 
     def moved(self) -> list[observed.ServiceKey]:
         """The services that the gateway treats otherwise than when they were last looked at."""
-        return [key for key, seen in self.newest.items() if self._gateway.view(_carrier(key, seen)) != seen.gateway]
+        carriers = {key: _carrier(key, seen) for key, seen in self.newest.items()}
+        views = {carrier: self._gateway.view(carrier) for carrier in set(carriers.values())}
+        return [key for key, seen in self.newest.items() if views[carriers[key]] != seen.gateway]
 
     def forget(self, key: observed.ServiceKey) -> None:
         """The service is gone."""

@@ -121,7 +121,10 @@ class State:
         if failed is None:
             return "", ""
         if failed.quarantined:
-            return "Quarantined", f"{_sentence(failed.reason)} It is not tried again until its bytes change."
+            return (
+                "Quarantined",
+                f"{_sentence(failed.reason)} It is not tried again until its bytes change or a day has passed.",
+            )
         return "ModelLoadFailed", _sentence(failed.reason)
 
 
