@@ -21,6 +21,7 @@ class Facts:
     artifact: observed.Artifact | None = None
     enlisted: observed.Enlisted | None = None
     requests: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    entries: int = 0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -135,6 +135,7 @@ class Fake:
             artifact=self.artifacts.of(service),
             enlisted=enlisted,
             requests=self.pools.requests(service),
+            entries=self.pools.count(service),
         )
 
     def seen(self, service: observed.ServiceKey) -> observed.Observed:
@@ -154,6 +155,7 @@ class Fake:
             artifact=facts.artifact,
             enlisted=facts.enlisted,
             requests=facts.requests,
+            entries=facts.entries,
             gateway=gateway,
         )
 

@@ -22,6 +22,10 @@ class Pools:
         """The entry of a member."""
         return self._held.get(member)
 
+    def count(self, key: observed.ServiceKey) -> int:
+        """How many models are in a pool."""
+        return sum(one.pool == key for one in self._held.values())
+
     def requests(self, key: observed.ServiceKey) -> Mapping[str, int]:
         """The requests that the models of a pool have had."""
         return dict(self._requests.get(key, {}))

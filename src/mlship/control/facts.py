@@ -27,6 +27,7 @@ class Facts:
             artifact=found.artifact,
             enlisted=found.enlisted,
             requests=found.requests,
+            entries=found.entries,
             gateway=self._gateway.view(found.enlisted.pool if found.enlisted is not None else key),
         )
         self.newest[key] = seen

@@ -212,12 +212,14 @@ class Demand:
 class Observed:
     """All facts about one service. Of a model in a pool, ``gateway`` is about the pool's endpoints.
 
-    ``requests``: of a pool, how many each of its models has had, by name, since its processes began.
+    ``requests``: of a pool, how many each of its models has had, by name, since its processes began; ``entries``: how
+    many models are enlisted in it.
     """
 
     replicas: tuple[Replica, ...] = ()
     artifact: Artifact | None = None
     enlisted: Enlisted | None = None
     requests: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    entries: int = 0
     gateway: Gateway = Gateway()
     demand: Demand = Demand()

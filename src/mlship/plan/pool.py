@@ -87,12 +87,14 @@ def gather(key: observed.ServiceKey, said: Iterable[Membership], *, cores: int, 
 
 def plan(wanted: Wanted, seen: observed.Observed, now: float, *, empty_since: float | None) -> reconcile.Plan:
     """Decide about a pool at ``now``. ``empty_since``: when its last member went; None while it has any."""
+    idle = empty_since is not None
     until = None if empty_since is None else empty_since + GRACE
-    leaving = until is not None and now >= until
-    if leaving or (until is not None and not seen.replicas):
+    if until is not None and seen.entries:
+        # Whoever is enlisted and says nothing could not be understood, or lost its object: ``control.orphans`` knows.
+        until = now + GRACE
+    if until is not None and (now >= until or not (seen.replicas or seen.entries)):
         return _farewell(wanted.key, seen)
     # While it only waits for a member to come back it stays as it is, whatever the members said.
-    idle = until is not None
     spec = pool_program.spec(wanted.family, processes=wanted.processes, memory=wanted.memory, timeout=wanted.timeout)
     assignment = replicas.assign(
         wanted.key,
@@ -114,7 +116,7 @@ def plan(wanted: Wanted, seen: observed.Observed, now: float, *, empty_since: fl
         actions=(*starts, *stops),
         route=_route(wanted, assignment),
         wake_at=until,
-        why=("its last model has gone; it ends soon unless another comes",) if idle else (),
+        why=("no model says that it is in it; it ends soon unless one does",) if idle else (),
         keep=len(assignment.keep),
         waits=("readiness",) if starts else (),
     )

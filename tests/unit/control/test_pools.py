@@ -105,7 +105,10 @@ class Backend:
         enlisted = self.pools.of(service)
         if enlisted is not None:
             enlisted = dataclasses.replace(enlisted, replicas=self._replicas(enlisted.pool))
-        return base.Facts(self._replicas(service), self.artifacts.get(service), enlisted, self.pools.requests(service))
+        return base.Facts(
+            self._replicas(service), self.artifacts.get(service), enlisted, self.pools.requests(service),
+            self.pools.count(service),
+        )  # fmt: skip
 
     def _replicas(self, key: observed.ServiceKey) -> tuple[observed.Replica, ...]:
         return tuple(self.replicas.get(key, {}).values())

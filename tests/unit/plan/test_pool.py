@@ -131,6 +131,17 @@ def test_a_member_that_comes_back_in_time_finds_the_same_processes(world):
     assert [one.pid for one in world.fake.facts(KEY).replicas] == before
 
 
+def test_it_does_not_end_while_a_model_is_enlisted_that_nobody_speaks_for(world):
+    world.settle()
+    entry = actions.Entry("iris", "sklearn", "/cache/aa", "sha256:aa")
+    world.fake.begin(KEY, [actions.EnlistModel(KEY, entry)])
+    world.empty_since = world.fake.time.now - 2 * pool.GRACE
+    made = world.look()
+    assert (made.actions, made.wake_at) == ((), world.fake.time.now + pool.GRACE)
+    world.fake.begin(KEY, [actions.DelistModel(KEY, "iris")])
+    assert world.settle().finished
+
+
 def test_one_that_never_had_a_process_is_finished_at_once(world):
     world.empty_since = world.fake.time.now
     assert world.look().finished

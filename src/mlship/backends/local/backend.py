@@ -89,6 +89,7 @@ class LocalBackend:
             artifact=self._artifacts.observe(service),
             enlisted=enlisted,
             requests=self._entries.requests(service),
+            entries=self._entries.count(service),
         )
 
     def _replicas_of(self, service: observed.ServiceKey) -> tuple[observed.Replica, ...]:

@@ -98,6 +98,11 @@ class Entries:
         known = (report.placements.get(name) for _, report in sorted(held.reports.items()))
         return dataclasses.replace(held.entries[name], placements=tuple(one for one in known if one is not None))
 
+    def count(self, key: observed.ServiceKey) -> int:
+        """How many entries a pool has."""
+        held = self._pools.get(key)
+        return 0 if held is None else len(held.entries)
+
     def requests(self, key: observed.ServiceKey) -> Mapping[str, int]:
         """How many requests each model of a pool has had, as far as its processes have said."""
         held = self._pools.get(key)
