@@ -157,9 +157,15 @@ class Client:
         items: list[Object] = body["items"]
         return items
 
-    def delete(self, kind: str, name: str, *, namespace: str = "default") -> Object:
-        """Delete an object; a service is gone when ``wait_gone`` says so."""
-        return self._json("DELETE", self._kind(kind).path(namespace, name))
+    def delete(
+        self, kind: str, name: str, *, namespace: str = "default", on_notice: Callable[[str], None] = lambda text: None
+    ) -> Object:
+        """Delete an object; a service is gone when ``wait_gone`` says so. ``on_notice``: what follows from it."""
+        answer = self._send("DELETE", self._kind(kind).path(namespace, name), query={})
+        for notice in answers.notices(answer):
+            on_notice(notice)
+        found: Object = answer.json()
+        return found
 
     def watch(
         self,
@@ -193,19 +199,22 @@ class Client:
         *,
         deadline: float,
         namespace: str = "default",
+        kind: str = _SERVICE,
         digest: str = "",
         on_change: Callable[[Object], None] = lambda service: None,
     ) -> Object:
-        """Wait until a service is ready as it is declared now; ``on_change`` is told every change on the way.
+        """Wait until a service, or what else ``kind`` is, is ready as it is declared now.
+
+        ``on_change`` is told every change on the way.
 
         With ``digest`` only what it says of an artifact with these bytes counts: the same URI may have new ones.
 
         Raises ModelError when its model does not load, NotReady after ``deadline`` seconds, SpecError when it is
         deleted meanwhile.
         """
-        self.get(_SERVICE, name, namespace=namespace)
+        self.get(kind, name, namespace=namespace)
         last: Object = {}
-        for event in self.watch(_SERVICE, deadline=deadline, namespace=namespace, name=name):
+        for event in self.watch(kind, deadline=deadline, namespace=namespace, name=name):
             last = event.object
             if event.type == "DELETED":
                 raise Refused(f"{namespace}/{name} was deleted meanwhile", reason=errors.Reason.NOT_FOUND)
@@ -223,14 +232,14 @@ class Client:
             reason=errors.Reason.DEADLINE,
         )
 
-    def wait_gone(self, name: str, *, deadline: float, namespace: str = "default") -> None:
-        """Wait until a deleted service is gone. Raises NotReady after ``deadline`` seconds."""
+    def wait_gone(self, name: str, *, deadline: float, namespace: str = "default", kind: str = _SERVICE) -> None:
+        """Wait until what was deleted is gone. Raises NotReady after ``deadline`` seconds."""
         query = {"fieldSelector": f"metadata.name={name}"}
-        page = self._json("GET", self._kind(_SERVICE).path(namespace), query=query)
+        page = self._json("GET", self._kind(kind).path(namespace), query=query)
         if not page["items"]:
             return
         since = page["metadata"]["resourceVersion"]
-        for event in self.watch(_SERVICE, deadline=deadline, namespace=namespace, name=name, since=since):
+        for event in self.watch(kind, deadline=deadline, namespace=namespace, name=name, since=since):
             if event.type == "DELETED":
                 return
         raise errors.NotReady(

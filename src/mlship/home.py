@@ -5,6 +5,7 @@ control.sock        the control API, mode 0600;  control.pid, control.log, token
 run/                sockets and process records of replicas and of Envoy (see ``sockets``)
 logs/NS/NAME/       one log file a replica, rotated
 cache/              content-addressed model store (storage/cache.py)
+pools/NS/POOL/      entries of models that share processes (backends/local/entries.py)
 proofs/             what was proven of compiled models (server/accelerate/proofs.py)
 envoy/              bootstrap and the watched xds folder
 """
@@ -70,6 +71,11 @@ class Home:
     @property
     def proofs(self) -> pathlib.Path:
         return self.root / "proofs"
+
+    @property
+    def pools(self) -> pathlib.Path:
+        """``NS/POOL/models``: what a pool's processes serve, one entry a model (backends/local/entries.py)."""
+        return self.root / "pools"
 
     @property
     def volumes(self) -> pathlib.Path:

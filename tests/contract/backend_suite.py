@@ -14,12 +14,13 @@ import pytest
 
 from mlship import errors
 from mlship.backends import base
-from mlship.plan import actions, observed
+from mlship.plan import actions, observed, pool
 
 Phase, State = observed.Phase, observed.ArtifactState
 
 SERVICE = observed.ServiceKey("default", "iris")
 OTHER = observed.ServiceKey("default", "wine")
+POOL = pool.key_of("default", "sklearn")
 DEADLINE = 30.0
 
 
@@ -27,7 +28,8 @@ class Harness(abc.ABC):
     """A backend under test and its surroundings.
 
     ``uri`` names an artifact that can be fetched, ``missing`` one that cannot. ``good`` becomes ready; ``crashing``
-    prints ``boom`` and ends with exit code 3; ``silent`` runs and never gets ready.
+    prints ``boom`` and ends with exit code 3; ``silent`` runs and never gets ready. ``pool`` is a pool's process;
+    ``artifact`` and ``broken`` are paths of a model that it can load and of one that it cannot.
     """
 
     backend: base.Backend
@@ -36,6 +38,9 @@ class Harness(abc.ABC):
     good: actions.ProcessSpec
     crashing: actions.ProcessSpec
     silent: actions.ProcessSpec
+    pool: actions.ProcessSpec
+    artifact: str
+    broken: str
 
     @abc.abstractmethod
     async def until(self, service: observed.ServiceKey, holds: Callable[[base.Facts], bool], what: str) -> base.Facts:
@@ -44,6 +49,10 @@ class Harness(abc.ABC):
     @abc.abstractmethod
     def kill(self, replica: observed.Replica) -> None:
         """End a replica's process with SIGKILL, as the kernel would."""
+
+    @abc.abstractmethod
+    async def use(self, member: observed.ServiceKey, replica: observed.Replica) -> None:
+        """Ask a process of a pool for a model."""
 
     @abc.abstractmethod
     def change(self) -> None:
@@ -60,6 +69,12 @@ def start(
 ) -> actions.StartReplica:
     """An action that starts a replica."""
     return actions.StartReplica(observed.ReplicaId(service, revision, ordinal), spec=spec, model_path=path)
+
+
+def entry(harness: Harness, *, digest: str = "sha256:aa", broken: bool = False, **more: str) -> actions.Entry:
+    """An entry of SERVICE in POOL."""
+    path = harness.broken if broken else harness.artifact
+    return actions.Entry(name=SERVICE.name, format="sklearn", path=path, digest=digest, **more)
 
 
 def ready(facts: base.Facts) -> bool:
@@ -282,6 +297,60 @@ class BackendSuite:
         await harness.backend.apply(SERVICE, [actions.ForgetArtifact(harness.uri)])
         await harness.until(SERVICE, lambda facts: facts.artifact is None, "it to be forgotten")
         await harness.backend.apply(SERVICE, [actions.ForgetArtifact(harness.uri)])
+
+    async def test_an_entry_is_there_at_once_and_again_changes_nothing(self, harness: Harness) -> None:
+        wanted = actions.EnlistModel(POOL, entry(harness))
+        await harness.backend.apply(SERVICE, [wanted])
+        found = (await harness.backend.observe(SERVICE)).enlisted
+        assert found is not None
+        assert (found.pool, found.name, found.digest) == (POOL, SERVICE.name, "sha256:aa")
+        assert found.mark == wanted.entry.mark
+        await harness.backend.apply(SERVICE, [wanted])
+        assert (await harness.backend.observe(SERVICE)).enlisted == found
+        assert (await harness.backend.observe(OTHER)).enlisted is None
+
+    async def test_another_entry_takes_the_place_of_the_first(self, harness: Harness) -> None:
+        await harness.backend.apply(SERVICE, [actions.EnlistModel(POOL, entry(harness))])
+        changed = entry(harness, digest="sha256:bb", accelerate="off")
+        await harness.backend.apply(SERVICE, [actions.EnlistModel(POOL, changed)])
+        found = (await harness.backend.observe(SERVICE)).enlisted
+        assert found is not None
+        assert (found.digest, found.mark) == ("sha256:bb", changed.mark)
+
+    async def test_a_model_that_is_taken_out_is_in_no_pool(self, harness: Harness) -> None:
+        await harness.backend.apply(SERVICE, [actions.EnlistModel(POOL, entry(harness))])
+        out = actions.DelistModel(POOL, SERVICE.name)
+        await harness.backend.apply(SERVICE, [out])
+        assert (await harness.backend.observe(SERVICE)).enlisted is None
+        await harness.backend.apply(SERVICE, [out])
+
+    async def test_what_a_pool_says_of_its_models_is_known(self, harness: Harness) -> None:
+        await harness.backend.apply(SERVICE, [actions.EnlistModel(POOL, entry(harness))])
+        await harness.backend.apply(POOL, [start(harness.pool, service=POOL)])
+        (process,) = (await harness.until(POOL, ready, "a process")).replicas
+        there = (await harness.backend.observe(SERVICE)).enlisted
+        assert there is not None
+        assert [one.id for one in there.replicas] == [process.id]
+        await harness.use(SERVICE, process)
+
+        def loaded(facts: base.Facts) -> bool:
+            found = facts.enlisted.placements if facts.enlisted is not None else ()
+            return [(one.replica, one.state, one.reason) for one in found] == [(process.id, observed.Held.LOADED, "")]
+
+        await harness.until(SERVICE, loaded, "the model in memory")
+        assert (await harness.backend.observe(POOL)).requests == {SERVICE.name: 1}
+        bad = entry(harness, digest="sha256:bad", broken=True)
+        await harness.backend.apply(SERVICE, [actions.EnlistModel(POOL, bad)])
+        await harness.use(SERVICE, process)
+
+        def failing(facts: base.Facts) -> bool:
+            found = facts.enlisted.placements if facts.enlisted is not None else ()
+            return any("bad" in one.reason and one.state is observed.Held.LOADED for one in found)
+
+        await harness.until(SERVICE, failing, "the failure, with the model before it in memory")
+        await harness.backend.apply(SERVICE, [actions.EnlistModel(POOL, entry(harness))])
+        await harness.use(SERVICE, process)
+        await harness.until(SERVICE, loaded, "the model to be well again")
 
     async def test_a_watch_begins_with_what_is_known_and_goes_on_with_changes(self, harness: Harness) -> None:
         await harness.backend.apply(SERVICE, [start(harness.good)])

@@ -19,6 +19,9 @@ class FakeHarness(backend_suite.Harness):
     good = actions.ProcessSpec(argv=("good",))
     crashing = actions.ProcessSpec(argv=("crashing",))
     silent = actions.ProcessSpec(argv=("silent",))
+    pool = actions.ProcessSpec(argv=("pool",))
+    artifact = "/cache/aa"
+    broken = "/cache/bad"
 
     def __init__(self) -> None:
         self.world = fake.Fake()
@@ -34,6 +37,12 @@ class FakeHarness(backend_suite.Harness):
 
     def kill(self, replica: observed.Replica) -> None:
         self.world.crash(replica.id, signal=9)
+
+    async def use(self, member: observed.ServiceKey, replica: observed.Replica) -> None:
+        if self.world.pools.entries[member].path == self.broken:
+            self.world.pools.fails(member, replica.id, "bad bytes")
+        else:
+            self.world.pools.used(member, replica.id)
 
     def change(self) -> None:
         self.world.artifacts.put(self.uri, "sha256:changed")

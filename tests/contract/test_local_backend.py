@@ -15,10 +15,13 @@ import pytest
 
 from mlship import home
 from mlship.backends import base
-from mlship.backends.local import backend, pids, supervisor
+from mlship.backends.local import asking, backend, pids, supervisor
 from mlship.plan import actions, observed
 
 REPLICA = str(pathlib.Path(__file__).parents[1] / "unit" / "backends" / "replica.py")
+
+
+POOL_PROCESS = str(pathlib.Path(__file__).parents[1] / "unit" / "backends" / "pool_process.py")
 
 
 def _program(*flags: str) -> actions.ProcessSpec:
@@ -32,18 +35,26 @@ class LocalHarness(backend_suite.Harness):
     good = _program()
     crashing = _program("--say", "boom", "--exit", "3")
     silent = _program("--ready-file", "/nowhere/at/all")
+    pool = actions.ProcessSpec(
+        argv=("python", "-S", POOL_PROCESS, "$(MLSHIP_MODELS)", "$(MLSHIP_HTTP_SOCKET)"),
+        probe=actions.Probe("/v2/health/ready", period=0.05),
+        stop_grace=10.0,
+    )
 
     def __init__(self, root: pathlib.Path) -> None:
         self.errors: list[tuple[str, BaseException]] = []
         self.model = root / "model.bin"
         self.model.write_bytes(b"one")
         self.uri, self.missing = self.model.as_uri(), (root / "missing.bin").as_uri()
+        self.artifact, self.broken = str(self.model), str(root / "broken.bin")
+        (root / "broken.bin").write_bytes(b"bad bytes")
         self.home = home.Home(root / "home")
         self.backend = self.local = backend.LocalBackend(
             self.home,
             environ={"PATH": os.environ["PATH"]},
             on_error=lambda name, error: self.errors.append((name, error)),
             look_every=0.05,
+            listen_every=0.05,
         )
 
     async def until(self, service: observed.ServiceKey, holds: Callable[[base.Facts], bool], what: str) -> base.Facts:
@@ -59,6 +70,10 @@ class LocalHarness(backend_suite.Harness):
     def kill(self, replica: observed.Replica) -> None:
         assert replica.pid is not None
         os.kill(replica.pid, signal.SIGKILL)
+
+    async def use(self, member: observed.ServiceKey, replica: observed.Replica) -> None:
+        assert replica.endpoint is not None
+        await asking.ask(replica.endpoint.http, "GET", f"/use/{member.name}", seconds=10.0)
 
     def change(self) -> None:
         self.model.write_bytes(b"other bytes")

@@ -21,6 +21,7 @@ from mlship.api import (
     graph,
     kinds,
     meta,
+    pooled,
     problems,
     runtime,
     scaledobject,
@@ -69,6 +70,7 @@ def _service(found: service.InferenceService) -> Iterator[Problem]:
     yield from _stop(annotations)
     yield from _accelerate(annotations)
     yield from _warmup(annotations)
+    yield from pooled.check(annotations)
     yield from _predictor(spec.predictor, ("spec", "predictor"), annotations)
     yield from _multi_node(spec.predictor, annotations)
     if spec.transformer is not None:

@@ -1,6 +1,6 @@
 """TrainedModel and ClusterStorageContainer (typed), and the kinds that are only known by name (raw).
 
-None of them is run by this version; they are here so that a file that holds them gets an exact answer.
+Of these only TrainedModel is served; the others are here so that a file that holds them gets an exact answer.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from mlship.api.fields import Bool, Quantity, Str, opt, req
 class TrainedModelBody(fields.Spec):
     """The model to load."""
 
-    storage_uri: Str = req("Where the model is.")
-    framework: Str = req("Its framework.")
-    memory: Quantity = req("Memory it needs.")
+    storage_uri: Str = req("Where the model is: a path, file://, http(s):// or pvc://.")
+    framework: Str = req("Its format: sklearn, xgboost, lightgbm, catboost or onnx.")
+    memory: Quantity = req("Memory it needs: what its server counts with before it has measured.")
 
 
 class TrainedModelSpec(fields.Spec):
     """A model and the service that loads it."""
 
-    inference_service: Str = req("The service that loads it.")
+    inference_service: Str = req("The service that loads it: one of the same namespace, without a storageUri.")
     model: TrainedModelBody = req("The model to load.")
 
 

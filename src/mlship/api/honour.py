@@ -16,10 +16,12 @@ from mlship.api import (
     check_storage,
     component,
     container,
+    extras,
     honour_scale,
     honour_tables,
     kinds,
     meta,
+    pooled,
     problems,
     runtime,
     scaledobject,
@@ -56,6 +58,9 @@ def judge(
         return tuple(_runtime(found))
     if isinstance(found, scaledobject.ScaledObject):
         return tuple(honour_scale.judge_scaled_object(found))
+    if isinstance(found, extras.TrainedModel):
+        uri: Path = ("spec", "model", "storageUri")
+        return (*pooled.trained_format(found), *_uri(found.spec.model.storage_uri, uri))
     return ()
 
 
@@ -84,12 +89,14 @@ def notices(
 def _service(found: service.InferenceService) -> Iterator[Problem]:
     spec = found.spec
     yield from _annotations(found)
+    yield from pooled.judge(found)
     yield from _server_only(found)
     for name in ("transformer", "explainer", "canary"):
         if getattr(spec, name) is not None:
             yield problems.refuse(("spec", name), *honour_tables.PARTS[name])
     yield from _component(spec.predictor, _PREDICTOR)
-    yield from honour_scale.judge_component(spec.predictor, _PREDICTOR, found.annotations)
+    if not (pooled.is_member(found) or pooled.is_parent(found)):
+        yield from honour_scale.judge_component(spec.predictor, _PREDICTOR, found.annotations)
     yield from _pod(spec.predictor, _PREDICTOR)
     if next(spec.predictor.blocks(), None) is not None:
         yield from _model(found)
@@ -108,11 +115,9 @@ def _server_only(found: service.InferenceService) -> Iterator[Problem]:
 
 
 def _annotations(found: service.InferenceService) -> Iterator[Problem]:
-    for key, value in found.annotations.items():
+    for key in found.annotations:
         path: Path = ("metadata", "annotations", key)
-        if key == check_scale.MODE and value == "ModelMesh":
-            yield problems.refuse(path, "ModelMesh is not done by this version", "remove the annotation")
-        elif key == check_scale.MODE and check_scale.mode(found.annotations) == "Knative":
+        if key == check_scale.MODE and check_scale.mode(found.annotations) == "Knative":
             yield problems.notice(path, "on this machine there is no Knative: replicas are processes")
         else:
             yield from _annotation(key, path)
@@ -162,7 +167,7 @@ def _model(found: service.InferenceService) -> Iterator[Problem]:
     path = (*_PREDICTOR, name)
     if block.storage_uri is not None:
         yield from _uri(block.storage_uri, (*path, "storageUri"))
-    elif block.storage is None and found.spec.predictor.storage_uris is None:
+    elif block.storage is None and found.spec.predictor.storage_uris is None and not pooled.is_parent(found):
         hint = "write storageUri: a path, file://, http(s):// or pvc://"
         yield problems.refuse((*path, "storageUri"), "there is no model to load", hint)
     for field, (reason, hint) in honour_tables.BLOCK_REFUSED.items():
@@ -199,6 +204,7 @@ def _runtime_choice(
             field = ("modelFormat",)
         yield problems.refuse((*wanted.path, *field), *problems.said(error))
         return
+    yield from pooled.own_runtime(chosen.runtime, found)
     if wanted.command or not runtime.is_builtin(chosen.runtime):
         if wanted.batcher is not None:
             yield problems.refuse((*_PREDICTOR, "batcher"), *honour_tables.NO_BATCHER)
@@ -273,7 +279,8 @@ def _runtime(found: runtime.Runtime) -> Iterator[Problem]:
     spec = found.spec
     yield from _runtime_name(found)
     if spec.multi_model:
-        yield problems.refuse(("spec", "multiModel"), "multi-model serving is not done by this version", "remove it")
+        hint = "leave it out of what you apply here: services in a pool are served without it"
+        yield problems.refuse(("spec", "multiModel"), "pools run mlship's own model server, no other", hint)
     if spec.worker_spec is not None:
         yield problems.refuse(("spec", "workerSpec"), *honour_tables.POD_REFUSED["worker_spec"])
     serving = spec.serving()

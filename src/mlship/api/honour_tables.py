@@ -6,7 +6,7 @@ reason. A test walks the types and fails when a field is in no table and not kno
 
 from __future__ import annotations
 
-from mlship.api import autoscaling, service
+from mlship.api import autoscaling, pooled, service
 
 PARTS = {
     "transformer": ("transformers are not run by this version", "do the work in the model, or in front of the service"),
@@ -144,7 +144,14 @@ RUNTIME_HONOURED = frozenset(
 
 _SCRAPING = "has no effect: nothing scrapes here; each replica gives its own metrics at /metrics"
 _S = "serving.kserve.io/"
-HONOURED_ANNOTATIONS = autoscaling.KEYS | {f"{_S}stop", f"{_S}deploymentMode", service.ACCELERATE}
+HONOURED_ANNOTATIONS = autoscaling.KEYS | {
+    f"{_S}stop",
+    f"{_S}deploymentMode",
+    service.ACCELERATE,
+    service.WARMUP,
+    pooled.PROCESSES,
+    pooled.MEMORY,
+}
 ANNOTATIONS = {
     f"{_S}enable-tag-routing": "has no effect: there is one revision at a time",
     f"{_S}disable-localmodel": "has no effect: there are no model caches on nodes",

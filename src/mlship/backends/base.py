@@ -7,7 +7,7 @@ tests/contract/backend_suite.py. Actions are idempotent: applying one whose effe
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Protocol
 
 from mlship.plan import actions, observed
@@ -15,11 +15,14 @@ from mlship.plan import actions, observed
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Facts:
-    """What a backend knows of one service; ``standby`` as in ``observed.Observed``."""
+    """What a backend knows of one service, of a model in a pool, or of a pool; each field as in ``observed``."""
 
     replicas: tuple[observed.Replica, ...] = ()
     artifact: observed.Artifact | None = None
     standby: str = ""
+    enlisted: observed.Enlisted | None = None
+    requests: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    entries: int = 0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

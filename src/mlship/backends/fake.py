@@ -17,7 +17,7 @@ import hashlib
 from collections.abc import AsyncIterator, Iterable, Sequence
 
 from mlship import errors
-from mlship.backends import base, consistency, fake_artifacts, timeline
+from mlship.backends import base, consistency, fake_artifacts, fake_pools, timeline
 from mlship.plan import actions, observed, routes
 
 Phase, State = observed.Phase, observed.ArtifactState
@@ -68,6 +68,7 @@ class Fake:
         self.gateway_running = True
         self._services: dict[observed.ServiceKey, _Service] = {}
         self.artifacts = fake_artifacts.Artifacts(self.time, fetch_seconds=fetch_seconds, changed=self._changed)
+        self.pools = fake_pools.Pools(self._changed)
         self._outcomes: dict[str, Outcome] = {}
         self._watchers: list[tuple[set[observed.ServiceKey], asyncio.Event]] = []
         self._closed = False
@@ -128,12 +129,23 @@ class Fake:
         replicas = held.replicas if held is not None else {}
         found = tuple(replicas[key] for key in sorted(replicas))
         standby = held.standby if held is not None else ""
-        return base.Facts(replicas=found, artifact=self.artifacts.of(service), standby=standby)
+        enlisted = self.pools.of(service)
+        if enlisted is not None:
+            enlisted = dataclasses.replace(enlisted, replicas=self.facts(enlisted.pool).replicas)
+        return base.Facts(
+            replicas=found,
+            artifact=self.artifacts.of(service),
+            standby=standby,
+            enlisted=enlisted,
+            requests=self.pools.requests(service),
+            entries=self.pools.count(service),
+        )
 
     def seen(self, service: observed.ServiceKey) -> observed.Observed:
         """The facts of backend and gateway, as ``plan`` takes them."""
         facts = self.facts(service)
-        held = self._services.get(service)
+        carrier = facts.enlisted.pool if facts.enlisted is not None else service
+        held = self._services.get(carrier)
         applied = held.applied if held is not None and self.gateway_running else frozenset()
         gateway = observed.Gateway(
             running=self.gateway_running,
@@ -142,7 +154,13 @@ class Fake:
             message="" if self.gateway_running else "Envoy is not answering.",
         )
         return observed.Observed(
-            replicas=facts.replicas, artifact=facts.artifact, gateway=gateway, standby=facts.standby
+            replicas=facts.replicas,
+            artifact=facts.artifact,
+            enlisted=facts.enlisted,
+            requests=facts.requests,
+            entries=facts.entries,
+            gateway=gateway,
+            standby=facts.standby,
         )
 
     def begin(self, service: observed.ServiceKey, todo: Sequence[actions.Action]) -> None:
@@ -162,12 +180,11 @@ class Fake:
                     self._start(service, held, action)
                 case actions.StopReplica():
                     self._stop(service, held, action)
-                case actions.StandBy():
-                    held.standby = action.token
+                case actions.StandBy() | actions.StandDown():
+                    held.standby = action.token if isinstance(action, actions.StandBy) else ""
                     self._changed(service)
-                case actions.StandDown():
-                    held.standby = ""
-                    self._changed(service)
+                case actions.EnlistModel() | actions.DelistModel():
+                    self.pools.apply(action)
 
     def route(self, service: observed.ServiceKey, route: routes.ServiceRoute | None) -> None:
         """Have the gateway carry ``route``: it may use both until it has taken the new one over."""

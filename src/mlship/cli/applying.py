@@ -52,14 +52,13 @@ def diff(where: home.Home, *, files: list[str], namespace: str) -> None:
 def destroy(where: home.Home, *, names: list[str], namespace: str, wait: float) -> None:
     """Delete services and wait until their processes have ended."""
     with session.control(where) as control:
-        for name in names:
-            control.get("isvc", name, namespace=namespace)
-        for name in names:
-            control.delete("isvc", name, namespace=namespace)
+        found = {name: session.model(control, name, namespace=namespace)["kind"] for name in names}
+        for name, kind in found.items():
+            control.delete(kind, name, namespace=namespace, on_notice=lambda text: session.tell(f"  note: {text}"))
             if not wait:
                 session.out(f"{namespace}/{name} is ending")
-        for name in names if wait else ():
-            control.wait_gone(name, namespace=namespace, deadline=wait)
+        for name, kind in found.items() if wait else ():
+            control.wait_gone(name, namespace=namespace, deadline=wait, kind=kind)
             session.out(f"{namespace}/{name} is gone")
 
 
@@ -136,10 +135,10 @@ def _title(body: dict[str, Any]) -> str:
 def _wait(control: client.Client, bodies: list[dict[str, Any]], seconds: float) -> None:
     until = time.monotonic() + seconds
     for body in bodies:
-        if body["kind"] == "InferenceService":
+        if body["kind"] in ("InferenceService", "TrainedModel"):
             metadata = body["metadata"]
             left = max(1.0, until - time.monotonic())
-            control.wait_ready(metadata["name"], namespace=metadata["namespace"], deadline=left)
+            control.wait_ready(metadata["name"], namespace=metadata["namespace"], deadline=left, kind=body["kind"])
             session.out(f"{_title(body)} is ready")
 
 

@@ -42,7 +42,7 @@ def run(where: home.Home, question: Question) -> None:
     """Ask and print the answer."""
     with session.control(where) as control:
         call = compose(question)
-        service = control.get("isvc", question.name, namespace=question.namespace)
+        service = session.model(control, question.name, namespace=question.namespace)
         url = session.gateway_url(control.status()) + endpoint.path_of(service) + call.path
         with waking.told(question.name, lambda: _waking(where, question), stream=sys.stderr):
             answer = endpoint.ask(url, body=call.body, content_type=call.content_type, timeout=question.timeout)

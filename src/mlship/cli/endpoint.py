@@ -14,9 +14,10 @@ from mlship.cli import session
 
 
 def path_of(service: Mapping[str, Any]) -> str:
-    """The path that reaches a service whatever other services exist."""
+    """The path that reaches a service whatever other services exist; of a TrainedModel, the service it names."""
     metadata = service["metadata"]
-    return f"/serving/{metadata['namespace']}/{metadata['name']}"
+    trained = service["kind"] == "TrainedModel"
+    return f"/serving/{metadata['namespace']}/{service['spec']['inferenceService'] if trained else metadata['name']}"
 
 
 def ask(

@@ -51,6 +51,19 @@ def control(where: home.Home) -> Iterator[client.Client]:
         yield connection
 
 
+def model(connection: client.Client, name: str, *, namespace: str) -> client.Object:
+    """The service called ``name``, else the TrainedModel. Raises SpecError (NotFound)."""
+    try:
+        return connection.get("isvc", name, namespace=namespace)
+    except errors.SpecError as error:
+        if error.reason is not errors.Reason.NOT_FOUND:
+            raise
+        try:
+            return connection.get("tm", name, namespace=namespace)
+        except errors.SpecError:
+            raise error from None
+
+
 def document(body: Any, *, form: str) -> str:
     """A value as JSON or YAML. Raises SpecError for another form."""
     if form == "json":

@@ -13,7 +13,7 @@ from mlship.cli import endpoint, session
 def services(where: home.Home, *, namespace: str, output: str) -> None:
     """The services of one namespace or of all, a line each."""
     with session.control(where) as control:
-        found = control.list("isvc", namespace=namespace or None)
+        found = [*control.list("isvc", namespace=namespace or None), *control.list("tm", namespace=namespace or None)]
         if output != "text":
             session.out(session.document(found, form=output))
             return
@@ -32,9 +32,8 @@ def _row(service: Mapping[str, Any], base: str, now: datetime.datetime) -> tuple
     state = str(ready.get("status", "Unknown"))
     if ready.get("reason"):
         state += f" ({ready['reason']})"
-    predictor = service["spec"]["predictor"]
     return (
-        metadata["namespace"], metadata["name"], state, _replicas(service), _format(predictor),
+        metadata["namespace"], metadata["name"], state, _replicas(service), _format(service["spec"]),
         base + endpoint.path_of(service), _age(metadata["creationTimestamp"], now),
     )  # fmt: skip
 
@@ -44,7 +43,10 @@ def _replicas(service: Mapping[str, Any]) -> str:
     return str(copies.get("totalCopies", 0))
 
 
-def _format(predictor: Mapping[str, Any]) -> str:
+def _format(spec: Mapping[str, Any]) -> str:
+    if "predictor" not in spec:
+        return str(spec["model"]["framework"])
+    predictor = spec["predictor"]
     model = predictor.get("model")
     if model:
         return str(model["modelFormat"]["name"])
@@ -62,7 +64,7 @@ def _age(created: str, now: datetime.datetime) -> str:
 def service(where: home.Home, *, name: str, namespace: str, output: str) -> None:
     """One service, for people or as it is stored."""
     with session.control(where) as control:
-        found = control.get("isvc", name, namespace=namespace)
+        found = session.model(control, name, namespace=namespace)
         if output != "text":
             session.out(session.document(found, form=output))
             return

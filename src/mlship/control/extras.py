@@ -14,8 +14,8 @@ from starlette import requests, responses
 
 from mlship import aio, errors
 from mlship.backends import base
-from mlship.control import bodies, facts, parts, preview, replies, store, top, watching
-from mlship.plan import causes, coldstart, observed, status
+from mlship.control import bodies, facts, parts, preview, replies, seams, store, top, watching
+from mlship.plan import causes, coldstart, observed, pool, status
 
 log = logging.getLogger("mlship.api")
 
@@ -33,8 +33,7 @@ class Extras:
     async def why(self, request: requests.Request) -> responses.Response:
         """The causal chain of a service from its condition to the root, its conditions, and its newest plans."""
         behind = self._parts
-        key = _service(request)
-        world = await facts.world(behind.kept, behind.catalog, key)
+        key, world = await self._explained(_service(request))
         world = dataclasses.replace(world, past=behind.facts.past(key))
         seen = await behind.facts.of(key)
         chain = behind.planner.explain(world, seen, now=behind.clock())
@@ -45,13 +44,27 @@ class Extras:
         journal = await behind.book.read(self._key(key), limit=min(limit, 1000))
         return replies.json(
             {
-                "service": str(key),
+                "service": f"{key.namespace}/{world.service['metadata']['name']}",
                 "chain": [_cause(one) for one in (*chain, *_start(last, seen))],
                 "waking": None if begun is None else {"doing": begun.doing, "seconds": round(begun.seconds, 3)},
                 "conditions": (world.service.get("status") or {}).get("conditions", []),
                 "journal": list(journal),
             }
         )
+
+    async def _explained(self, key: observed.ServiceKey) -> tuple[observed.ServiceKey, seams.World]:
+        """The service of that name, else the TrainedModel. Raises SpecError (NotFound)."""
+        behind = self._parts
+        try:
+            return key, await facts.world(behind.kept, behind.catalog, key)
+        except errors.SpecError as error:
+            trained = pool.trained_key(key.namespace, key.name)
+            if error.reason is not errors.Reason.NOT_FOUND or len(facts.planned(behind.catalog)) < 2:
+                raise
+            try:
+                return trained, await facts.world(behind.kept, behind.catalog, trained)
+            except errors.SpecError:
+                raise error from None
 
     async def top(self, request: requests.Request) -> responses.Response:
         """How every service is doing now, of one namespace or of all."""
@@ -60,8 +73,8 @@ class Extras:
         return replies.json({"services": found})
 
     async def logs(self, request: requests.Request) -> responses.Response:
-        """The output of a service's replicas, one text line each: ``REPLICA | line``."""
-        key = _service(request)
+        """The output of a service's replicas, or of its pool's processes, one text line each: ``REPLICA | line``."""
+        key = await self._writers(_service(request))
         tail = min(watching.number(request.query_params.get("tail", "100"), "tail"), _MOST_LINES)
         follow = request.query_params.get("follow") in ("true", "1")
         # Asked once before the answer begins: that there are no logs is an error, not an empty stream.
@@ -69,6 +82,14 @@ class Extras:
             break
         lines = self._parts.backend.logs(key, tail=tail, follow=follow)
         return responses.StreamingResponse(_texts(lines, self._parts.closing), media_type="text/plain; charset=utf-8")
+
+    async def _writers(self, key: observed.ServiceKey) -> observed.ServiceKey:
+        """Whose replicas write about a service: its own, or those of the pool that it or a TrainedModel is in."""
+        for one in (key, pool.trained_key(key.namespace, key.name)):
+            found = await self._parts.backend.observe(one)
+            if found.enlisted is not None:
+                return found.enlisted.pool
+        return key
 
     async def plan(self, request: requests.Request) -> responses.Response:
         """What applying the posted object would do; nothing is applied."""
@@ -99,7 +120,7 @@ class Extras:
         return responses.Response(self._parts.meter.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     def _key(self, key: observed.ServiceKey) -> store.Key:
-        return store.Key(self._parts.catalog.kind("InferenceService").id, key.namespace, key.name)
+        return facts.stored_key(self._parts.catalog, key)
 
 
 def _service(request: requests.Request) -> observed.ServiceKey:

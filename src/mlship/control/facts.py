@@ -6,11 +6,13 @@ import dataclasses
 import time
 from collections.abc import Callable, Collection
 
-from mlship import aio
+from mlship import aio, errors
 from mlship.backends import base
 from mlship.control import resources, seams, store
-from mlship.plan import elastic, observed, scaling
+from mlship.plan import elastic, observed, pool, scaling
 
+_SERVICE = "InferenceService"
+_TRAINED = "TrainedModel"
 _Objects = tuple[store.Object, ...]
 
 
@@ -44,22 +46,42 @@ class Facts:
         self._feeds = feeds
         self._gate = gate
         self._clock = clock
+        # Whose route carries the traffic of a service: its own, or its pool's.
+        self._carriers: dict[observed.ServiceKey, observed.ServiceKey] = {}
+        self._carried: dict[observed.ServiceKey, dict[observed.ServiceKey, None]] = {}
         self.newest: dict[observed.ServiceKey, observed.Observed] = {}
         self.sizes: dict[observed.ServiceKey, Size] = {}
 
     async def of(self, key: observed.ServiceKey) -> observed.Observed:
         """Everything that is known about a service now."""
         found = await self._backend.observe(key)
-        view = self._gateway.view(key)
+        carrier = found.enlisted.pool if found.enlisted is not None else key
+        view = self._gateway.view(carrier)
         seen = observed.Observed(
             replicas=found.replicas,
             artifact=found.artifact,
+            enlisted=found.enlisted,
+            requests=found.requests,
+            entries=found.entries,
             gateway=view,
             demand=self._demand(key, view),
             standby=found.standby,
         )
+        self._carry(key, carrier)
         self.newest[key] = seen
         return seen
+
+    def _carry(self, key: observed.ServiceKey, carrier: observed.ServiceKey | None) -> None:
+        before = self._carriers.get(key)
+        if before == carrier:
+            return
+        if before is not None:
+            del self._carriers[key], self._carried[before][key]
+            if not self._carried[before]:
+                del self._carried[before]
+        if carrier is not None:
+            self._carriers[key] = carrier
+            self._carried.setdefault(carrier, {})[key] = None
 
     def _demand(self, key: observed.ServiceKey, view: observed.Gateway) -> observed.Demand:
         demand = observed.Demand() if self._feeds is None else self._feeds.of(key, now=self._clock())
@@ -82,12 +104,20 @@ class Facts:
         )
 
     def moved(self, among: Collection[observed.ServiceKey] | None = None) -> list[observed.ServiceKey]:
-        """Those of ``among`` (None: of all) that the gateway treats otherwise than when they were last looked at."""
-        known = self.newest if among is None else [key for key in among if key in self.newest]
-        return [key for key in known if self._gateway.view(key) != self.newest[key].gateway]
+        """Those of ``among`` (None: of all) that the gateway treats otherwise than when they were last looked at.
+
+        Of a pool among them, its members.
+        """
+        carriers = self._carried if among is None else [key for key in among if key in self._carried]
+        found: list[observed.ServiceKey] = []
+        for carrier in carriers:
+            view = self._gateway.view(carrier)
+            found += [key for key in self._carried[carrier] if self.newest[key].gateway != view]
+        return found
 
     def forget(self, key: observed.ServiceKey) -> None:
         """The service is gone."""
+        self._carry(key, None)
         self.newest.pop(key, None)
         self.sizes.pop(key, None)
 
@@ -102,17 +132,40 @@ def scalers(catalog: resources.Catalog) -> str:
     return next((one.id for one in catalog.all if one.kind == "ScaledObject"), "")
 
 
+def planned(catalog: resources.Catalog) -> tuple[resources.Resource, ...]:
+    """The kinds whose objects are planned, each under a key of its own."""
+    return tuple(one for one in catalog.all if one.kind in (_SERVICE, _TRAINED))
+
+
+def key_of(kind: str, namespace: str, name: str) -> observed.ServiceKey:
+    """The key that an object is planned under."""
+    return pool.trained_key(namespace, name) if kind == _TRAINED else observed.ServiceKey(namespace, name)
+
+
+def stored_key(catalog: resources.Catalog, key: observed.ServiceKey) -> store.Key:
+    """Where the object of a planned key is stored."""
+    if name := pool.trained_name(key):
+        return store.Key(catalog.kind(_TRAINED).id, key.namespace, name)
+    return store.Key(catalog.kind(_SERVICE).id, key.namespace, key.name)
+
+
 async def world(kept: store.Store, catalog: resources.Catalog, key: observed.ServiceKey) -> seams.World:
-    """The stored objects about a service. Raises SpecError (NotFound) when there is no such service."""
-    asked = store.Key(catalog.kind("InferenceService").id, key.namespace, key.name)
+    """The stored objects about a planned key. Raises SpecError (NotFound) when there is no such object."""
+    asked = stored_key(catalog, key)
+    if pool.trained_name(key):
+        return await around(kept, catalog, await kept.get(asked))
     # Asked together, so that the store answers in one turn.
     service, (namespaced, cluster, scaled) = await aio.both(kept.get(asked), _around(kept, catalog, key.namespace))
     return seams.World(service, namespaced=namespaced, cluster=cluster, scaled=scaled)
 
 
 async def around(kept: store.Store, catalog: resources.Catalog, body: store.Object) -> seams.World:
-    """``body``, stored or not, with the runtimes it may select and what may scale it; other kinds are given none."""
-    if body.get("kind") != "InferenceService":
+    """``body``, stored or not, with what its plan rests on: of a service the runtimes it may select and what may scale
+    it, of a TrainedModel the service it names; other kinds are given nothing.
+    """
+    if body.get("kind") == _TRAINED:
+        return seams.World(body, parent=await _parent(kept, catalog, body))
+    if body.get("kind") != _SERVICE:
         return seams.World(body)
     namespaced, cluster, scaled = await _around(kept, catalog, body["metadata"]["namespace"])
     return seams.World(body, namespaced=namespaced, cluster=cluster, scaled=scaled)
@@ -133,3 +186,33 @@ async def _around(kept: store.Store, catalog: resources.Catalog, namespace: str)
         scalings(),
     )
     return namespaced.items, cluster.items, scaled
+
+
+async def models_of(
+    kept: store.Store, catalog: resources.Catalog, service: observed.ServiceKey, *, staying: bool = False
+) -> tuple[observed.ServiceKey, ...]:
+    """The TrainedModels that name a service; ``staying``: without those that are being deleted."""
+    trained = next((one for one in catalog.all if one.kind == _TRAINED), None)
+    if trained is None:
+        return ()
+    page = await kept.page(
+        trained.id,
+        namespace=service.namespace,
+        where=lambda body: (
+            (body.get("spec") or {}).get("inferenceService") == service.name
+            and not (staying and "deletionTimestamp" in body["metadata"])
+        ),
+    )
+    return tuple(pool.trained_key(service.namespace, body["metadata"]["name"]) for body in page.items)
+
+
+async def _parent(kept: store.Store, catalog: resources.Catalog, body: store.Object) -> store.Object | None:
+    named = (body.get("spec") or {}).get("inferenceService")
+    if not isinstance(named, str):
+        return None
+    try:
+        return await kept.get(store.Key(catalog.kind(_SERVICE).id, body["metadata"]["namespace"], named))
+    except errors.SpecError as error:
+        if error.reason is not errors.Reason.NOT_FOUND:
+            raise
+        return None

@@ -16,7 +16,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 
-from mlship import aio, errors
+from mlship import aio, cores, errors
 from mlship.backends import base
 from mlship.control import (
     facts,
@@ -25,19 +25,21 @@ from mlship.control import (
     objects,
     orphans,
     planner,
+    pools,
     resources,
     seams,
     starts,
     store,
     workqueue,
 )
-from mlship.plan import observed
+from mlship.plan import actions, observed, pool
 
 log = logging.getLogger("mlship.loop")
 
 WORKERS = 4
 _RETRY = workqueue.Backoff(first=0.5, last=30.0)
 _WATCH_SECONDS = 60.0
+_AGAIN_SECONDS = 0.1
 
 
 class Loop:
@@ -76,9 +78,10 @@ class Loop:
         self._metrics = meter
         self._starts = watched or starts.Starts(meter, clock=clock)
         self._clock = clock
-        self._service = catalog.kind("InferenceService")
+        self._planned = facts.planned(catalog)
         self._facts = facts_of
         self._orphans = orphans.Orphans(clock)
+        self._pools = pools.Pools(clock, cores=cores.available())
         self._queue: workqueue.Queue[observed.ServiceKey] = workqueue.Queue(self._look, on_error=self._failed)
         self._unseen: set[observed.ServiceKey] | None = None
         self.known: set[observed.ServiceKey] = set()
@@ -129,6 +132,8 @@ class Loop:
         return None if wake_at is None else asyncio.get_running_loop().time() + max(wake_at - self._clock(), 0.0)
 
     async def _reconcile(self, key: observed.ServiceKey) -> float | None:
+        if pool.is_pool(key):
+            return await self._look_at_pool(key)
         try:
             world = await facts.world(self._store, self._catalog, key)
         except errors.SpecError as error:
@@ -142,15 +147,19 @@ class Loop:
         decision = self._planner.decide(world, seen, now=self._clock())
         self._sized(key, decision, seen)
         self._gateway.want(key, decision.route)
+        await self._join(key, decision.membership)
         if decision.actions:
             await self._backend.apply(key, decision.actions)
-            self._count(decision)
+            self._count(decision.actions)
         self._starts.look(key, seen, decision, now=self._clock())
-        if decision.finished and await self._removed(world.service):
-            self._farewell(key)
+        if decision.finished and await self._removed(key, world.service):
+            await self._farewell(key)
             return None
         # Together, so that both are on disk after one flush.
-        await aio.both(self._write(world.service, decision), self._enter(key, decision))
+        await aio.both(self._write(key, world.service, decision), self._enter(key, decision))
+        if decision.route is not None and decision.route.pool is not None and self._pools.turned(key, seen):
+            for model in await facts.models_of(self._store, self._catalog, key):
+                await self._queue.add(model, urgent=False)
         return decision.wake_at
 
     def _sized(self, key: observed.ServiceKey, decision: seams.Decision, seen: observed.Observed) -> None:
@@ -160,9 +169,43 @@ class Loop:
         if self._feeds is not None:
             self._feeds.follow(key, decision.scaling, seen)
 
+    # Pools: they have no object, and follow from what their members' plans say.
+
+    async def _join(self, member: observed.ServiceKey, said: pool.Membership | None) -> None:
+        for key in self._pools.note(member, said):
+            if self._unseen:
+                self._unseen.add(key)
+            await self._queue.add(key)
+
+    async def _look_at_pool(self, key: observed.ServiceKey) -> float | None:
+        if self._members_unseen():
+            # Whoever has not been heard yet may say that the pool is another.
+            return self._clock() + _AGAIN_SECONDS
+        self.known.add(key)
+        seen = await self._facts.of(key)
+        made = self._pools.plan(key, seen)
+        self._gateway.want(key, made.route)
+        if made.actions:
+            await self._backend.apply(key, made.actions)
+            self._count(made.actions)
+        if self._pools.turned(key, seen) and not made.finished:
+            for member in self._pools.members(key):
+                await self._queue.add(member, urgent=False)
+        summary, done = made.summary(), tuple(str(action) for action in made.actions)
+        if done:
+            log.info("pool %s: %s", key, summary, extra={"actions": list(done), "why": list(made.why)})
+        if made.finished:
+            self._forget(key)
+        await self._journal.record(self._key(key), now=self._clock(), summary=summary, actions=done, why=made.why)
+        return None if made.finished else made.wake_at
+
+    def _members_unseen(self) -> bool:
+        return self._unseen is None or any(not pool.is_pool(one) for one in self._unseen)
+
     async def _without_object(self, key: observed.ServiceKey) -> float | None:
         """A service without an object: usually long gone; else what it left running is ended after a grace."""
         self._gateway.want(key, None)
+        await self._join(key, None)
         seen = await self._facts.of(key)
         todo, wake_at = self._orphans.plan(key, seen)
         self._starts.forget(key)
@@ -173,16 +216,15 @@ class Loop:
             self._forget(key)
         return wake_at
 
-    async def _removed(self, service: store.Object) -> bool:
+    async def _removed(self, planned: observed.ServiceKey, body: store.Object) -> bool:
         """Remove what has nothing left, unless a finalizer holds it; whether it is gone."""
-        key = store.key_of(self._service.id, service)
-        return await self._store.remove(key, uid=service["metadata"]["uid"])
+        return await self._store.remove(self._key(planned), uid=body["metadata"]["uid"])
 
-    async def _write(self, service: store.Object, decision: seams.Decision) -> None:
+    async def _write(self, planned: observed.ServiceKey, body: store.Object, decision: seams.Decision) -> None:
         """Write the status where it has changed."""
-        if decision.status is None or decision.status == service.get("status"):
+        if decision.status is None or decision.status == body.get("status"):
             return
-        key, given = store.key_of(self._service.id, service), store.Precondition(uid=service["metadata"]["uid"])
+        key, given = self._key(planned), store.Precondition(uid=body["metadata"]["uid"])
         try:
             await self._store.replace(key, {"status": decision.status}, part=store.Part.STATUS, given=given)
         except errors.SpecError as error:
@@ -190,9 +232,10 @@ class Loop:
             if error.reason not in (errors.Reason.NOT_FOUND, errors.Reason.CONFLICT):
                 raise
 
-    def _farewell(self, key: observed.ServiceKey) -> None:
+    async def _farewell(self, key: observed.ServiceKey) -> None:
         self._journal.forget(self._key(key))
         self._gateway.want(key, None)
+        await self._join(key, None)
         self._forget(key)
         log.info("%s is gone", key)
 
@@ -211,8 +254,8 @@ class Loop:
         if self._feeds is not None:
             self._feeds.follow(key, None, observed.Observed())
 
-    def _count(self, decision: seams.Decision) -> None:
-        for action in decision.actions:
+    def _count(self, done: Iterable[actions.Action]) -> None:
+        for action in done:
             self._metrics.actions.labels(type(action).__name__).inc()
 
     def _failed(self, key: observed.ServiceKey, error: Exception, delay: float) -> None:
@@ -220,10 +263,10 @@ class Loop:
         log.error("%s: %s; next try in %.1f s", key, error, delay, exc_info=None if expected else error)
 
     def _key(self, key: observed.ServiceKey) -> store.Key:
-        return store.Key(self._service.id, key.namespace, key.name)
+        return facts.stored_key(self._catalog, key)
 
     def _looked_at(self, key: observed.ServiceKey) -> None:
-        if self._unseen:
+        if self._unseen and not (pool.is_pool(key) and self._members_unseen()):
             self._unseen.discard(key)
             if not self._unseen:
                 self._gateway.begin()
@@ -257,29 +300,33 @@ class Loop:
             watcher.close()
 
     async def _queue_all(self) -> int:
-        """Queue every stored service; the version they were listed at."""
-        found = await self._store.names(self._service.id)
-        keys = {observed.ServiceKey(*pair) for pair in found.pairs}
+        """Queue every stored object that is planned; the version from which on changes are to be followed."""
+        found = [(one.kind, await self._store.names(one.id)) for one in self._planned]
+        keys = {facts.key_of(kind, *pair) for kind, names in found for pair in names.pairs}
         if self._unseen is None:
-            self._unseen = set(keys)
-            if not keys:
+            # A member may have been looked at before, by news of the backend, and have named its pool.
+            self._unseen = keys | set(self._pools.keys())
+            if not self._unseen:
                 self._gateway.begin()
         for key in keys | self.known:
             await self._queue.add(key)
-        return found.version
+        return min(names.version for _, names in found)
 
     async def _concerned(self, event: store.Event) -> Iterable[observed.ServiceKey]:
         """The services that an event makes worth a look: not those whose status alone was written."""
         if not objects.asks_for_more(event):
             return ()
-        if event.key.resource == self._service.id:
-            return (observed.ServiceKey(event.key.namespace, event.key.name),)
+        kind = next((one.kind for one in self._planned if one.id == event.key.resource), "")
+        if kind:
+            key = facts.key_of(kind, event.key.namespace, event.key.name)
+            return (key, *(await facts.models_of(self._store, self._catalog, key)))
         if event.key.resource == facts.scalers(self._catalog):
             return _targets(event)
         if event.key.resource not in facts.runtimes(self._catalog):
             return ()
-        found = await self._store.names(self._service.id, namespace=event.key.namespace or None)
-        return [observed.ServiceKey(*pair) for pair in found.pairs]
+        service = self._catalog.kind("InferenceService")
+        found = await self._store.names(service.id, namespace=event.key.namespace or None)
+        return [facts.key_of(service.kind, *pair) for pair in found.pairs]
 
     async def _follow_backend(self) -> None:
         async for key in self._backend.watch():

@@ -30,7 +30,7 @@ class Orphans:
         self, key: observed.ServiceKey, seen: observed.Observed
     ) -> tuple[tuple[actions.Action, ...], float | None]:
         """What to end now, and when to look again (Unix seconds)."""
-        if not seen.replicas and seen.artifact is None:
+        if not seen.replicas and seen.artifact is None and seen.enlisted is None:
             self._since.pop(key, None)
             return ((actions.StandDown(),) if seen.standby else ()), None
         now = self._clock()
@@ -40,4 +40,6 @@ class Orphans:
         why = "no such service is stored"
         stops = [actions.StopReplica(replica.id, why=why) for replica in seen.replicas]
         forgets = [actions.ForgetArtifact(seen.artifact.uri)] if seen.artifact else []
-        return (*stops, *forgets), None
+        there = seen.enlisted
+        delists = [actions.DelistModel(there.pool, there.name, why=why)] if there is not None else []
+        return (*delists, *stops, *forgets), None

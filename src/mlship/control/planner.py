@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from mlship import errors
-from mlship.api import load, meta, runtime, scaledobject, service
+from mlship.api import extras, load, meta, pooled, runtime, scaledobject, service
 from mlship.control import seams, store
-from mlship.plan import causes, observed, reconcile
+from mlship.plan import actions, causes, member, member_status, observed, pool, pool_causes, reconcile, trained
 
 log = logging.getLogger("mlship.planner")
 
@@ -28,22 +28,46 @@ class Planner:
 
     def decide(self, world: seams.World, seen: observed.Observed, *, now: float) -> seams.Decision:
         """See ``seams.Planner``."""
-        made = reconcile.plan(desired(world, self._read), seen, now)
-        return seams.Decision(
-            actions=made.actions,
-            route=made.route,
-            status=made.status or None,
-            wake_at=made.wake_at,
-            why=made.why,
-            finished=made.finished,
-            summary=made.summary(),
-            scaling=made.scaling,
-            past=made.past,
-        )
+        if world.service["kind"] == "TrainedModel":
+            return _decision(trained.plan(trained_of(world), seen, now))
+        wanted = desired(world, self._read)
+        if pooled.is_member(wanted.service):
+            planned = member.plan(wanted, seen, now)
+            return _decision(planned.plan, membership=planned.membership)
+        return _decision(reconcile.plan(wanted, seen, now), leaves=seen.enlisted)
 
     def explain(self, world: seams.World, seen: observed.Observed, *, now: float) -> Sequence[causes.Cause]:
         """See ``seams.Planner``."""
-        return causes.chain(desired(world, self._read).service, seen, world.service.get("status"), now, past=world.past)
+        stored = world.service.get("status")
+        if world.service["kind"] == "TrainedModel":
+            model = trained.of_trained(trained_of(world))
+            return pool_causes.chain(member_status.State(model, seen, now), stored, kind="TrainedModel")
+        wanted = desired(world, self._read)
+        if pooled.is_member(wanted.service):
+            state = member_status.State(member.of_service(wanted), seen, now)
+            return pool_causes.chain(state, stored, kind="InferenceService")
+        return causes.chain(wanted.service, seen, stored, now, past=world.past)
+
+
+def _decision(
+    made: reconcile.Plan, *, membership: pool.Membership | None = None, leaves: observed.Enlisted | None = None
+) -> seams.Decision:
+    """A plan as the loop needs it. ``leaves``: the pool that a service was in and is in no more."""
+    todo = made.actions
+    if leaves is not None and (made.route is None or made.route.splits):
+        todo = (*todo, actions.DelistModel(leaves.pool, leaves.name, why="it is in no pool any more"))
+    return seams.Decision(
+        actions=todo,
+        route=made.route,
+        status=made.status or None,
+        wake_at=made.wake_at,
+        why=made.why,
+        finished=made.finished and leaves is None,
+        summary=made.summary(),
+        scaling=made.scaling,
+        past=made.past,
+        membership=membership,
+    )
 
 
 class Reader:
@@ -77,6 +101,17 @@ def desired(world: seams.World, read: Reader) -> reconcile.Desired:
         deleting="deletionTimestamp" in world.service["metadata"],
         scaled=_scaled(world, read),
         past=world.past,
+    )
+
+
+def trained_of(world: seams.World) -> trained.Desired:
+    """The typed form of a stored TrainedModel and its parent. Raises SpecError when it is no longer understood."""
+    parent = world.parent
+    return trained.Desired(
+        model=_typed(world.service, extras.TrainedModel),
+        parent=None if parent is None else _typed(parent, service.InferenceService),
+        parent_leaving=parent is not None and "deletionTimestamp" in parent["metadata"],
+        deleting="deletionTimestamp" in world.service["metadata"],
     )
 
 

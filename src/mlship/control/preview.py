@@ -70,7 +70,7 @@ def _address(catalog: resources.Catalog, raw: store.Object) -> tuple[resources.R
 async def _plans(behind: parts.Parts, resource: resources.Resource, new: store.Object) -> Any:
     """The plans of the services that ``new`` concerns, where it makes a difference."""
     service = behind.catalog.kind("InferenceService")
-    if resource == service:
+    if resource in facts.planned(behind.catalog):
         world = await facts.around(behind.kept, behind.catalog, new)
         yield await _decide(behind, world)
         return
@@ -104,7 +104,7 @@ async def _with_scaler(behind: parts.Parts, new: store.Object) -> Any:
 
 async def _decide(behind: parts.Parts, world: seams.World) -> tuple[observed.ServiceKey, seams.Decision]:
     metadata = world.service["metadata"]
-    key = observed.ServiceKey(metadata["namespace"], metadata["name"])
+    key = facts.key_of(world.service["kind"], metadata["namespace"], metadata["name"])
     world = dataclasses.replace(world, past=behind.facts.past(key))
     return key, behind.planner.decide(world, await behind.facts.of(key), now=behind.clock())
 

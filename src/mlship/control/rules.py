@@ -49,6 +49,7 @@ _COLUMNS["ScaledObject"] = (
     resources.Column("Max", ".spec.maxReplicaCount", type="integer"),
     _AGE,
 )
+_COLUMNS["TrainedModel"] = (*_COLUMNS["InferenceService"][:2], _AGE)
 _COLUMNS["ClusterServingRuntime"] = _COLUMNS["ServingRuntime"]
 
 
@@ -64,7 +65,7 @@ def catalog() -> resources.Catalog:
             short_names=entry.short_names,
             namespaced=entry.namespaced,
             columns=_COLUMNS.get(entry.kind, (_AGE,)),
-            drained=entry.kind == "InferenceService",
+            drained=entry.kind in ("InferenceService", "TrainedModel"),
         )
         for entry in kinds.KINDS.values()
         if entry.model is not None and entry.stance is not kinds.Stance.FOREIGN

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 from mlship.control import store
-from mlship.plan import actions, causes, elastic, observed, routes, scaling
+from mlship.plan import actions, causes, elastic, observed, pool, routes, scaling
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -20,6 +20,7 @@ class Decision:
     ``status`` is the whole status in JSON form; None leaves it as it is. ``wake_at`` is Unix seconds. ``finished``:
     a deleted service has nothing left. ``why`` holds one sentence per reason, ``summary`` is one sentence for all.
     ``scaling`` tells the feeds what to measure; None: nothing. ``past`` is for the next decision about the service.
+    ``membership``: the pool that the service is in, and what it says of it; None: it is in none.
     """
 
     actions: tuple[actions.Action, ...] = ()
@@ -31,13 +32,14 @@ class Decision:
     summary: str = ""
     scaling: scaling.Scaling | None = None
     past: elastic.Past | None = None
+    membership: pool.Membership | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class World:
     """The stored objects a decision about one service rests on, and what the decision before has left.
 
-    ``scaled`` are the ScaledObjects that may target it.
+    ``scaled`` are the ScaledObjects that may target it; ``parent``: of a TrainedModel, the service it names.
     """
 
     service: store.Object
@@ -45,6 +47,7 @@ class World:
     cluster: tuple[store.Object, ...] = ()
     scaled: tuple[store.Object, ...] = ()
     past: elastic.Past | None = None
+    parent: store.Object | None = None
 
 
 class Planner(Protocol):

@@ -43,7 +43,9 @@ class Starts:
     def look(self, key: observed.ServiceKey, seen: observed.Observed, decision: seams.Decision, *, now: float) -> None:
         """The loop has looked at a service and acted."""
         asked = tuple(one.id for one in decision.actions if isinstance(one, actions.StartReplica))
-        self._held[key], over = coldstart.look(self._of(key), seen, wanted=_wanted(decision), starts=asked, now=now)
+        # A model in a pool has no replicas of its own to start.
+        wanted = 0 if decision.membership is not None or seen.enlisted is not None else _wanted(decision)
+        self._held[key], over = coldstart.look(self._of(key), seen, wanted=wanted, starts=asked, now=now)
         for start in over:
             self._count(start)
         self._count_fetch(key, seen.artifact)

@@ -14,7 +14,7 @@ from starlette import requests, responses
 
 from mlship import errors
 from mlship.control import bodies, facts, parts, patches, reading, replies, resources, seams, store
-from mlship.plan import actions, observed
+from mlship.plan import actions, observed, pool
 
 # Without vowels and look-alikes, as Kubernetes generates names.
 _ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
@@ -99,8 +99,10 @@ class Writing:
 
     async def _look_again(self, request: requests.Request, resource: resources.Resource, key: store.Key) -> None:
         """Who applies a service again, unchanged or not, means the bytes that its URI has now."""
-        if resource.kind == "InferenceService" and _part(request) is store.Part.MAIN and not _dry_run(request):
-            await self._parts.backend.apply(observed.ServiceKey(key.namespace, key.name), (actions.LookAtArtifact(),))
+        planned = resource in facts.planned(self._parts.catalog)
+        if planned and _part(request) is store.Part.MAIN and not _dry_run(request):
+            service = facts.key_of(resource.kind, key.namespace, key.name)
+            await self._parts.backend.apply(service, (actions.LookAtArtifact(),))
 
     async def _judge(self, raw: store.Object) -> Sequence[seams.Notice]:
         """Raises SpecError with every problem; else what has no effect."""
@@ -115,10 +117,24 @@ class Writing:
         key = reading.key_of(resource, request)
         dry = _dry_run(request) or bool(options.get("dryRun"))
         last = await self._parts.kept.delete(key, given=wanted, dry_run=dry)
+        notices = await self._left_behind(resource, key)
         if resource.drained or last["metadata"].get("finalizers"):
-            return replies.json(last)
+            return replies.json(last, notices=notices)
         uid = last["metadata"]["uid"]
         return replies.json(replies.success(key.name, group=resource.group, plural=resource.plural, uid=uid))
+
+    async def _left_behind(self, resource: resources.Resource, key: store.Key) -> Sequence[seams.Notice]:
+        """The TrainedModels that lose their server."""
+        if resource.kind != "InferenceService":
+            return ()
+        service = observed.ServiceKey(key.namespace, key.name)
+        models = await facts.models_of(self._parts.kept, self._parts.catalog, service, staying=True)
+        if not models:
+            return ()
+        names = ", ".join(pool.trained_name(one) for one in models[:5]) + (", ..." if len(models) > 5 else "")
+        count = "TrainedModel" if len(models) == 1 else f"{len(models)} TrainedModels"
+        text = f"nothing serves its {count} ({names}) until there is an InferenceService {key.name}"
+        return (seams.Notice("metadata.name", text),)
 
     async def delete_collection(self, request: requests.Request) -> responses.Response:
         """DELETE on a collection: every object that matches."""

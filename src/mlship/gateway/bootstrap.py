@@ -12,6 +12,7 @@ Resource = render.Resource
 
 _TYPE = render.TYPE
 _HCM = _TYPE + "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
+_LARGEST_EXPRESSION = "re2.max_program_size.error_level"
 _FILTERS = _TYPE + "envoy.extensions.filters.http."
 _GATE = "mlship.gate"
 # The gate answers every question within its service's patience; this ends one that a stopped process still holds.
@@ -29,6 +30,8 @@ def configuration(*, listen: render.Listen, admin_socket: str, gate_socket: str,
     return {
         "node": {"id": "mlship", "cluster": "mlship"},
         "admin": {"address": {"pipe": {"path": admin_socket, "mode": 0o600}}},
+        # Envoy refuses expressions of over 100 instructions, which two long names are; those of pools list many.
+        "layered_runtime": {"layers": [{"name": "limits", "static_layer": {_LARGEST_EXPRESSION: 1_000_000}}]},
         "dynamic_resources": {"cds_config": _from_file(f"{xds_folder}/cds.json")},
         # Histograms are brought up to date when somebody asks, not every five seconds: the scaler asks more often.
         "stats_flush_on_admin": True,

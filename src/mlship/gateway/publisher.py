@@ -22,10 +22,8 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Protocol
-
-import orjson
 
 from mlship import aio, errors
 from mlship.gateway import clusters, files, render
@@ -41,7 +39,6 @@ _FIRST_PAUSE = 0.5
 # From this many services on a file is hashed and written in a thread.
 _OFF_THE_LOOP = 100
 
-Revisions = dict[str, tuple[observed.Endpoint, ...]]
 Shapes = dict[observed.ServiceKey, routes.ServiceRoute]
 
 
@@ -59,9 +56,11 @@ class Gate(Protocol):
 class _Service:
     """What Envoy was given of one service. ``sure``: what of it Envoy has confirmed; ``applied``: may send to."""
 
-    carried: Revisions = dataclasses.field(default_factory=dict)
-    sure: Revisions = dataclasses.field(default_factory=dict)
+    carried: clusters.Revisions = dataclasses.field(default_factory=dict)
+    sure: clusters.Revisions = dataclasses.field(default_factory=dict)
     applied: frozenset[observed.Endpoint] = frozenset()
+    # Which of the revisions are a pool's.
+    hashed: frozenset[str] = frozenset()
     written: bytes = b""
     gated_since: float = 0.0
 
@@ -87,7 +86,6 @@ class Publisher:
     ) -> None:
         self._store = store
         self._gate = gate
-        self._domain = domain
         self._version = version
         self._changed = changed
         self._published = published
@@ -97,7 +95,7 @@ class Publisher:
         # The shapes Envoy has confirmed (None: not known) and those it was given since.
         self._shown: Shapes | None = None
         self._given: list[Shapes] = []
-        self._blocks: dict[observed.ServiceKey, tuple[routes.ServiceRoute, render.Block]] = {}
+        self._blocks = render.Blocks(domain)
         self._due: set[observed.ServiceKey] = set()
         self._unsure: set[observed.ServiceKey] = set()
         self._behind: set[observed.ServiceKey] = set()
@@ -109,13 +107,13 @@ class Publisher:
         self._pause_from = 0.0
         self._pause = 0.0
 
-    def adopt(self, resources: Iterable[clusters.Resource]) -> None:
+    def adopt(self, resources: Collection[clusters.Resource]) -> None:
         """What an earlier control plane has published: Envoy may send to it, and the gate says yes to it."""
+        pools = clusters.hashed(resources)
         for key, revisions in clusters.read(resources).items():
-            endpoints = _all(revisions)
-            self._services[key] = _Service(
-                carried=revisions, sure=dict(revisions), applied=endpoints, written=_render(key, revisions)
-            )
+            found = _Service(revisions, dict(revisions), applied=_all(revisions), hashed=pools.get(key, frozenset()))
+            found.written = clusters.rendered(key, revisions, hashed=found.hashed)
+            self._services[key] = found
             self._gate.serve(key, frozenset(revisions))
 
     def applied(self, service: observed.ServiceKey) -> frozenset[observed.Endpoint]:
@@ -202,14 +200,17 @@ class Publisher:
         self._changed(confirmed)
         return True
 
-    def _change(self, key: observed.ServiceKey, target: Revisions) -> None:
+    def _change(self, key: observed.ServiceKey, target: clusters.Revisions) -> None:
         found = self._services.setdefault(key, _Service())
         if target == found.carried:
             if not target and key not in self._unsure:
                 self._forget(key)
             return
         found.carried = target
-        found.written = _render(key, target)
+        route = self._wanted.get(key)
+        pools = {split.revision for split in route.splits} if route is not None and route.pool is not None else set()
+        found.hashed = (found.hashed | pools) & target.keys()
+        found.written = clusters.rendered(key, target, hashed=found.hashed)
         found.sure = {revision: had for revision, had in found.sure.items() if target.get(revision) == had}
         found.applied |= _all(target)
         self._unsure.add(key)
@@ -237,11 +238,11 @@ class Publisher:
         route = self._wanted.get(key)
         return frozenset(one for split in route.splits for one in split.endpoints) if route else frozenset()
 
-    def _target(self, key: observed.ServiceKey) -> Revisions:
+    def _target(self, key: observed.ServiceKey) -> clusters.Revisions:
         """The endpoints to carry now: what is wanted, and what somebody may still be on the way to."""
         route = self._wanted.get(key)
         found = self._services.get(key)
-        have: Revisions = found.carried if found else {}
+        have: clusters.Revisions = found.carried if found else {}
         splits = [split for split in route.splits if split.endpoints] if route else []
         target = {split.revision: split.endpoints for split in splits}
         main = max(splits, key=lambda split: split.weight).endpoints if splits else ()
@@ -333,14 +334,8 @@ class Publisher:
     async def _show(self, shapes: Shapes) -> None:
         before = self._shown or {}
         changed = [key for key in shapes.keys() | before.keys() if shapes.get(key) != before.get(key)]
-        for key in changed:
-            if (shape := shapes.get(key)) is None:
-                self._blocks.pop(key, None)
-            elif key not in self._blocks or self._blocks[key][0] != shape:
-                self._blocks[key] = (shape, render.block(shape, domain=self._domain))
-        blocks = {key: held for key, (_, held) in self._blocks.items()}
         self._given.append(shapes)
-        await self._bring(files.ROUTES, lambda: render.configuration(routes.assemble(shapes.values()), blocks))
+        await self._bring(files.ROUTES, lambda: self._blocks.configuration(routes.assemble(shapes.values())))
         if self._closing:
             return
         known, self._shown, self._given = self._shown is not None, shapes, []
@@ -383,12 +378,7 @@ class Publisher:
             ) from error
 
 
-def _render(key: observed.ServiceKey, revisions: Revisions) -> bytes:
-    found = [one for revision in sorted(revisions) for one in clusters.of(key, revision, revisions[revision]).values()]
-    return orjson.dumps(found)[1:-1]
-
-
-def _all(revisions: Revisions) -> frozenset[observed.Endpoint]:
+def _all(revisions: clusters.Revisions) -> frozenset[observed.Endpoint]:
     return frozenset(one for endpoints in revisions.values() for one in endpoints)
 
 

@@ -9,6 +9,8 @@ One listener carries everything: REST and gRPC (HTTP/2 without TLS) on the same 
    and Seldon send already, ``mm-model-id`` and ``seldon-model``, stand for it);
 4. by default, when one service exists.
 
+Models in pools are found the same ways, by routes that they share (``render_pool``).
+
 What a service contributes is rendered once and kept by whoever publishes (``Block``); a table is its blocks in a row,
 so that a change of one service among thousands costs Python a join and no rendering.
 
@@ -20,19 +22,19 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import orjson
 
-from mlship.gateway import clusters
+from mlship.gateway import clusters, render_pool
 from mlship.plan import observed, routes
 
 Resource = dict[str, Any]
 
 TYPE = clusters.TYPE
 ROUTE_CONFIG = "main"
-SERVICE_HEADER = "mlship-service"
+SERVICE_HEADER = render_pool.SERVICE_HEADER
 # How the gate is told which service a question is about, and through which revisions it may be sent on.
 GATE_HEADER = "x-mlship-gate"
 # W3C Trace Context: of the request that a question is about.
@@ -40,9 +42,8 @@ TRACE_HEADER = "traceparent"
 GATE_FILTER = "mlship.gate"
 # What the gate refuses with, mapped to 503 before anybody sees it: Envoy takes a 5xx for a failure of the gate itself.
 REFUSED = 425
-MATCH_GRPC = {"name": "content-type", "string_match": {"prefix": "application/grpc"}}
+MATCH_GRPC = render_pool.MATCH_GRPC
 OVERWRITE = "OVERWRITE_IF_EXISTS_OR_ADD"
-_STREAM_METHOD = "/inference.GRPCInferenceService/ModelStreamInfer"
 # A prediction may be asked for twice: it changes nothing. So a replica that dies with requests in flight costs none.
 _RETRIES = {
     "retry_on": "connect-failure,refused-stream,reset",
@@ -105,12 +106,57 @@ def _list(resources: list[Resource]) -> bytes:
     return orjson.dumps(resources)[1:-1]
 
 
-def configuration(table: routes.RouteTable, blocks: Mapping[observed.ServiceKey, Block]) -> bytes:
-    """The route configuration as a JSON list of one resource; ``blocks`` has every service of the table."""
+class Blocks:
+    """What was rendered of the table before, to be rendered anew only where it has changed.
+
+    A service has a block of its own. The models in pools have one together: one that comes or goes is rendered with
+    the others, which are few routes.
+    """
+
+    def __init__(self, domain: str) -> None:
+        self._domain = domain
+        self._own: dict[observed.ServiceKey, tuple[routes.ServiceRoute, Block]] = {}
+        self._pooled_of: object = None
+        self._pooled = _Pooled()
+
+    def configuration(self, table: routes.RouteTable) -> bytes:
+        """The route configuration as a JSON list of one resource."""
+        followers = tuple(route for route in table.services if render_pool.follows(route))
+        apart = {route.service for route in followers}
+        own: dict[observed.ServiceKey, tuple[routes.ServiceRoute, Block]] = {}
+        for route in table.services:
+            if route.service not in apart:
+                held = self._own.get(route.service)
+                fresh = held is None or held[0] != route
+                own[route.service] = (route, block(route, domain=self._domain)) if fresh or held is None else held
+        self._own = own
+        owned = frozenset(key for _, key in table.names if key in apart)
+        if self._pooled_of != (followers, owned):
+            self._pooled = _pooled(followers, owned, self._domain)
+            self._pooled_of = (followers, owned)
+        return _configuration(table, {key: found for key, (_, found) in own.items()}, self._pooled)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Pooled:
+    """What the models in pools contribute, as in ``Block``."""
+
+    hosts: bytes = b""
+    shared: bytes = b""
+
+
+def _pooled(followers: Sequence[routes.ServiceRoute], owned: Collection[observed.ServiceKey], domain: str) -> _Pooled:
+    found = render_pool.sections(followers, owned, domain=domain, retries=_RETRIES)
+    return _Pooled(_list(list(found.hosts)), _list(list(found.shared)))
+
+
+def _configuration(table: routes.RouteTable, blocks: Mapping[observed.ServiceKey, Block], pooled: _Pooled) -> bytes:
     last = _list(_last_resort(table, {route.service: route for route in table.services}))
-    shared = [blocks[key].named for _, key in table.names]
-    shared += [blocks[route.service].full for route in table.services]
-    hosts = [blocks[route.service].host for route in table.services]
+    shared = [blocks[key].named for _, key in table.names if key in blocks]
+    shared += [found.full for found in blocks.values()]
+    shared += [pooled.shared] if pooled.shared else []
+    hosts = [found.host for found in blocks.values()]
+    hosts += [pooled.hosts] if pooled.hosts else []
     # A port in the Host header must not hide the host.
     everything = b'{"name":"everything","domains":["*"],"retry_policy":%s,"routes":[%s]}' % (
         orjson.dumps(_RETRIES),
@@ -176,6 +222,8 @@ def _last_resort(table: routes.RouteTable, by_key: Mapping[observed.ServiceKey, 
     }
     if table.default is not None:
         only = by_key[table.default]
+        if only.via is not None and not only.message:
+            only = by_key.get(only.via, only)
         statistics = _to(only, {"path": "/v2/models/stats"}, "http")
         return [statistics, unknown, *_grpc({"prefix": "/"}, only, []), _to(only, {"prefix": "/"}, "http")]
     grpc_hint = "Name the service: gRPC metadata 'mlship-service: NAME' or authority NAME-NAMESPACE.DOMAIN. "
@@ -216,7 +264,7 @@ def _says(status: int, text: str) -> Resource:
 
 def _grpc(match: Resource, route: routes.ServiceRoute, headers: list[Resource], *, asks: bool = True) -> list[Resource]:
     conditions = [MATCH_GRPC, *headers]
-    stream = _to(route, {"path": _STREAM_METHOD, "headers": conditions}, "grpc", timeout=0.0, asks=asks)
+    stream = _to(route, {"path": render_pool.STREAM_METHOD, "headers": conditions}, "grpc", timeout=0.0, asks=asks)
     return [stream, _to(route, {**match, "headers": conditions}, "grpc", asks=asks)]
 
 
@@ -238,7 +286,11 @@ def _to(
         return {"match": match, "direct_response": _says(503, text)}
     action: Resource = {"timeout": f"{route.timeout if timeout is None else timeout:.3f}s"}
     if len(route.splits) == 1:
-        action["cluster"] = clusters.name(route.service, route.splits[0].revision, protocol)
+        hashed = route.pool is not None
+        kind = f"{protocol}{clusters.HASHED}" if hashed else protocol
+        action["cluster"] = clusters.name(route.service, route.splits[0].revision, kind)
+        if hashed:
+            action["hash_policy"] = render_pool.hash_policy(protocol)
     else:
         action["weighted_clusters"] = {
             "clusters": [

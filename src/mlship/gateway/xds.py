@@ -121,7 +121,7 @@ class Gateway:
         if self._store.version(files.CLUSTERS) is None:
             self._store.put(files.CLUSTERS, b"[]")
         if self._store.version(files.ROUTES) is None:
-            self._store.put(files.ROUTES, render.configuration(routes.RouteTable(), {}))
+            self._store.put(files.ROUTES, render.Blocks(self.listen.domain).configuration(routes.RouteTable()))
         return found
 
     def notice(self) -> None:

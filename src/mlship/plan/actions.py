@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 
 from mlship.api import redact
 from mlship.plan import observed
@@ -40,7 +41,8 @@ class ProcessSpec:
     ``argv`` and the values of ``env`` may hold Kubernetes' ``$(NAME)`` references: to ``env`` and to what the backend
     provides: MLSHIP_HTTP_SOCKET, MLSHIP_GRPC_SOCKET (Unix socket paths), PORT (a free loopback port, when
     ``needs_port``), MLSHIP_MODEL_PATH (the fetched artifact), MLSHIP_PROOFS (a folder for
-    proofs of compiled models). ``$$(NAME)`` stays literal. ``python`` as argv[0] is the
+    proofs of compiled models), MLSHIP_MODELS and MLSHIP_QUARANTINE (of a pool: the folder of its entries, and a file
+    of the process's own for what killed it). ``$$(NAME)`` stays literal. ``python`` as argv[0] is the
     interpreter mlship runs on.
 
     ``start_deadline`` seconds from start to first readiness; ``stop_grace`` seconds from SIGTERM to SIGKILL.
@@ -138,4 +140,58 @@ class StandDown:
         return "have nothing at hand any more"
 
 
-Action = FetchArtifact | LookAtArtifact | StartReplica | StopReplica | ForgetArtifact | StandBy | StandDown
+@dataclasses.dataclass(frozen=True, slots=True)
+class Entry:
+    """A model as a pool's processes read it. ``path``: the fetched artifact; ``memory``: bytes it is said to need."""
+
+    name: str
+    format: str
+    path: str
+    digest: str
+    version: str = "1"
+    options: tuple[tuple[str, str], ...] = ()
+    accelerate: str = ""
+    memory: int | None = None
+
+    @property
+    def mark(self) -> str:
+        """Short hash of all of it: an entry in a pool need not be written again while its mark is the same."""
+        text = json.dumps(dataclasses.astuple(self), ensure_ascii=True)
+        return hashlib.sha256(text.encode("ascii")).hexdigest()[:8]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class EnlistModel:
+    """Write ``entry`` into ``pool``, in the place of the one of its name; what is loaded of it is swapped."""
+
+    pool: observed.ServiceKey
+    entry: Entry
+    why: str = ""
+
+    def __str__(self) -> str:
+        return f"enlist {self.entry.name} in pool {self.pool}" + (f" ({self.why})" if self.why else "")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class DelistModel:
+    """Take the entry out of ``pool``; its processes unload it. Of one that is gone it is no error."""
+
+    pool: observed.ServiceKey
+    name: str
+    why: str = ""
+
+    def __str__(self) -> str:
+        return f"take {self.name} out of pool {self.pool}" + (f" ({self.why})" if self.why else "")
+
+
+Action = (
+    FetchArtifact
+    | LookAtArtifact
+    | StartReplica
+    | StopReplica
+    | ForgetArtifact
+    | StandBy
+    | StandDown
+    | EnlistModel
+    | DelistModel
+)

@@ -63,14 +63,14 @@ def _chain(
     conditions = {one.type: one for one in meta.read_conditions(dict(stored or {}))}
     ready = conditions.get("Ready")
     name = f"InferenceService {service.namespace}/{service.name}"
-    if ready is None or _behind(service, stored):
+    if ready is None or behind(service, stored):
         return (Cause(name, "NotLookedAt", "The control plane has not looked at the newest spec yet; try again."),)
     if ready.status is meta.Truth.TRUE and ready.reason in ("ScaledToZero", "Waking"):
-        return (Cause(name, "Ready", _with_since(ready)),)
+        return (Cause(name, "Ready", with_since(ready)),)
     if ready.status is meta.Truth.TRUE:
-        return (Cause(name, "Ready", _since(ready)), *_healthy(seen, stored or {}, now))
-    head = Cause(name, "NotReady", _with_since(ready))
-    return (head, *_parts(conditions, ready), *_roots(service, seen, stored or {}, ready, now))
+        return (Cause(name, "Ready", since(ready)), *_healthy(seen, stored or {}, now))
+    head = Cause(name, "NotReady", with_since(ready))
+    return (head, *parts(conditions, ready), *_roots(service, seen, stored or {}, ready, now))
 
 
 def _scale(seen: observed.Observed, past: elastic.Past | None) -> Iterator[Cause]:
@@ -95,7 +95,7 @@ def _roots(
     now: float,
 ) -> Iterator[Cause]:
     if _text(stored, "modelStatus", "transitionStatus") == "InvalidSpec":
-        yield _explained("spec", "Invalid", ready.message, otherwise="Correct the spec and apply it again.")
+        yield explained("spec", "Invalid", ready.message, otherwise="Correct the spec and apply it again.")
         return
     if ready.reason == "Stopped":
         yield Cause("annotation serving.kserve.io/stop", "true", fix="Remove the annotation and apply again.")
@@ -103,18 +103,19 @@ def _roots(
     if ready.reason == "ScaledToZero":
         yield Cause("replicas", "held at 0", fix="End the pause of what scales it.")
         return
-    yield from _artifact(services.effective(service).storage_uri, seen.artifact)
-    yield from _replicas(_newest(seen, stored), now)
-    yield from _gateway(seen.gateway)
+    yield from of_artifact(services.effective(service).storage_uri, seen.artifact)
+    yield from of_replicas(_newest(seen, stored), now)
+    yield from of_gateway(seen.gateway)
 
 
-def _behind(service: services.InferenceService, stored: Mapping[str, Any] | None) -> bool:
+def behind(service: meta.Object, stored: Mapping[str, Any] | None) -> bool:
+    """Whether the status was written before the newest spec."""
     looked_at = (stored or {}).get("observedGeneration")
     generation = service.metadata.generation
     return isinstance(looked_at, int) and generation is not None and looked_at < generation
 
 
-def _parts(conditions: Mapping[str, meta.Condition], ready: meta.Condition) -> Iterator[Cause]:
+def parts(conditions: Mapping[str, meta.Condition], ready: meta.Condition) -> Iterator[Cause]:
     """The conditions that make Ready and do not hold; one that only repeats Ready's words is named without them."""
     for name in ("LatestDeploymentReady", "PredictorReady", "IngressReady"):
         one = conditions.get(name)
@@ -123,7 +124,8 @@ def _parts(conditions: Mapping[str, meta.Condition], ready: meta.Condition) -> I
             yield Cause(f"condition {name}", one.reason or one.status.value, message)
 
 
-def _artifact(uri: str, artifact: observed.Artifact | None) -> Iterator[Cause]:
+def of_artifact(uri: str, artifact: observed.Artifact | None) -> Iterator[Cause]:
+    """What is wrong with the bytes of ``uri``."""
     if not uri:
         return
     subject = f"model {redact.uri(uri)}"
@@ -135,7 +137,7 @@ def _artifact(uri: str, artifact: observed.Artifact | None) -> Iterator[Cause]:
     elif artifact.error:
         state = "Failed" if artifact.state is observed.ArtifactState.FAILED else "ChangedButNotFetched"
         again = "" if artifact.retry_at is None else f" The next try is at {status.timestamp(artifact.retry_at)}."
-        yield _explained(subject, state, f"{artifact.error}{again}", otherwise="Check storageUri, then apply again.")
+        yield explained(subject, state, f"{artifact.error}{again}", otherwise="Check storageUri, then apply again.")
 
 
 def _newest(seen: observed.Observed, stored: Mapping[str, Any]) -> Sequence[observed.Replica]:
@@ -143,7 +145,7 @@ def _newest(seen: observed.Observed, stored: Mapping[str, Any]) -> Sequence[obse
     return [one for one in seen.replicas if one.id.revision == newest or not newest]
 
 
-def _replicas(found: Iterable[observed.Replica], now: float) -> Iterator[Cause]:
+def of_replicas(found: Iterable[observed.Replica], now: float) -> Iterator[Cause]:
     """The replicas that do not serve, those with a failure first."""
     sick = [one for one in found if not (one.ready and one.phase is observed.Phase.RUNNING)]
     sick.sort(key=lambda one: (exits.of(one) is None, one.id))
@@ -165,7 +167,7 @@ def _replica(one: observed.Replica, now: float) -> Iterator[Cause]:
     due = f" The next start is at {status.timestamp(one.restart_at)}." if one.restart_at is not None else ""
     yield Cause(subject, one.phase.value, f"{what}.{times}{due}")
     final = "Mend the model as the line says; a changed file is noticed, another one is deployed as this one was."
-    yield _explained(
+    yield explained(
         "last error line",
         failure.signal or f"exit code {failure.code}",
         failure.last_line or "It wrote nothing.",
@@ -184,17 +186,18 @@ def _without_failure(one: observed.Replica, now: float) -> Iterator[Cause]:
     subject = f"replica {one.id}"
     if one.phase is observed.Phase.RUNNING:
         text = one.message or "Its readiness probe fails."
-        yield _explained(subject, "running, not ready", text, otherwise=f"{_logs(one)} says more.")
+        yield explained(subject, "running, not ready", text, otherwise=f"{_logs(one)} says more.")
     elif one.phase is observed.Phase.STARTING and now - one.since > _SLOW_START:
         text = f"It has been starting since {status.timestamp(one.since)}; its probe says: {one.message or 'nothing'}."
-        yield _explained(
+        yield explained(
             subject, one.phase.value, text, otherwise=f"mlship logs {one.id.service.name} -f shows it load."
         )
     else:
         yield Cause(subject, one.phase.value, one.message or f"since {status.timestamp(one.since)}.")
 
 
-def _gateway(gateway: observed.Gateway) -> Iterator[Cause]:
+def of_gateway(gateway: observed.Gateway) -> Iterator[Cause]:
+    """What is wrong with the gateway."""
     if not gateway.running:
         text = gateway.message or "Envoy is not running."
         fix = "It is started again by itself; if it keeps failing, its log says why (mlship status names the file)."
@@ -216,14 +219,14 @@ def _healthy(seen: observed.Observed, stored: Mapping[str, Any], now: float) -> 
             yield Cause(f"replica {one.id}", "Restarted", text, found.fix if found else "")
     artifact = seen.artifact
     if artifact is not None and artifact.error:
-        yield from _artifact(artifact.uri, artifact)
+        yield from of_artifact(artifact.uri, artifact)
     yield Cause("gateway", "Routing", _text(stored, "url"))
     compiled = acceleration.of(serving)
     if compiled is not None and compiled.state is not observed.Answering.OFF:
         yield Cause("compiled form", compiled.state.value, acceleration.sentence(compiled))
 
 
-def _explained(subject: str, state: str, text: str, *, hint_from: str = "", otherwise: str = "") -> Cause:
+def explained(subject: str, state: str, text: str, *, hint_from: str = "", otherwise: str = "") -> Cause:
     """A link with the fix that the catalogue knows for its text, else for ``hint_from``, else ``otherwise``."""
     found = catalogue.explain(text) or (catalogue.explain(hint_from) if hint_from else None)
     if found is None:
@@ -232,11 +235,13 @@ def _explained(subject: str, state: str, text: str, *, hint_from: str = "", othe
     return Cause(subject, state, joined, found.fix)
 
 
-def _with_since(condition: meta.Condition) -> str:
-    return " ".join(part for part in (condition.message, _since(condition)) if part)
+def with_since(condition: meta.Condition) -> str:
+    """What a condition says, and since when."""
+    return " ".join(part for part in (condition.message, since(condition)) if part)
 
 
-def _since(condition: meta.Condition) -> str:
+def since(condition: meta.Condition) -> str:
+    """Since when a condition holds."""
     return f"Since {condition.since}." if condition.since else ""
 
 

@@ -168,6 +168,46 @@ class Artifact:
     seconds: float = 0.0
 
 
+class Held(enum.StrEnum):
+    """How a process of a pool has a model: not in memory but ready to load it, loading it, in memory, or it failed."""
+
+    STANDBY = "standby"
+    LOADING = "loading"
+    LOADED = "loaded"
+    FAILED = "failed"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Placement:
+    """A model in one process of its pool, as that process says.
+
+    ``digest`` is of the entry as the process has read it, ``size`` the bytes it takes in memory. ``reason``: why it
+    cannot be loaded as the entry says. LOADED with a reason: what the entry said before answers on.
+    """
+
+    replica: ReplicaId
+    state: Held
+    reason: str = ""
+    digest: str = ""
+    size: int | None = None
+    quarantined: bool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Enlisted:
+    """A model's entry in a pool: ``digest`` is what the entry asks for; ``placements`` one for each process heard of.
+
+    ``mark`` is ``actions.Entry.mark``; ``replicas`` are the pool's processes.
+    """
+
+    pool: ServiceKey
+    name: str
+    digest: str
+    mark: str
+    placements: tuple[Placement, ...] = ()
+    replicas: tuple[Replica, ...] = ()
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Gateway:
     """The gateway as found.
@@ -201,10 +241,17 @@ class Demand:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Observed:
-    """All facts about one service. ``standby``: what starts are prepared for (``actions.StandBy.token``)."""
+    """All facts about one service. ``standby``: what starts are prepared for (``actions.StandBy.token``).
+
+    Of a model in a pool, ``gateway`` is about the pool's endpoints. ``requests``: of a pool, how many each of its
+    models has had, by name, since its processes began; ``entries``: how many models are enlisted in it.
+    """
 
     replicas: tuple[Replica, ...] = ()
     artifact: Artifact | None = None
+    enlisted: Enlisted | None = None
+    requests: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    entries: int = 0
     gateway: Gateway = Gateway()
     demand: Demand = Demand()
     standby: str = ""

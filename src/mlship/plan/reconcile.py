@@ -12,14 +12,17 @@ import dataclasses
 from typing import Any
 
 from mlship import errors
-from mlship.api import honour, problems, scaledobject, select
+from mlship.api import pooled, scaledobject
 from mlship.api import runtime as runtimes
 from mlship.api import service as services
 from mlship.plan import (
     actions,
     autoscale,
+    choice,
     elastic,
+    fetching,
     observed,
+    pool_program,
     program,
     replicas,
     revision,
@@ -30,15 +33,12 @@ from mlship.plan import (
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Desired:
+class Desired(choice.Choices):
     """What the user wants: the service, the runtimes it may select, what scales it, and whether it shall go.
 
     ``past`` is ``Plan.past`` of the plan before; None for the first one of a control plane, which reads the status.
     """
 
-    service: services.InferenceService
-    namespaced: tuple[runtimes.ServingRuntime, ...] = ()
-    cluster: tuple[runtimes.ClusterServingRuntime, ...] = ()
     deleting: bool = False
     scaled: scaledobject.ScaledObject | None = None
     past: elastic.Past | None = None
@@ -73,6 +73,8 @@ class Plan:
         said += ["stand by"] if any(isinstance(one, actions.StandBy) for one in self.actions) else []
         said += [f"start {_count(starts)}"] if starts else []
         said += [f"stop {_count(stops)}"] if stops else []
+        said += ["enlist it in the pool"] if any(isinstance(one, actions.EnlistModel) for one in self.actions) else []
+        said += ["take it out of the pool"] if any(isinstance(one, actions.DelistModel) for one in self.actions) else []
         said += ["forget the model"] if any(isinstance(one, actions.ForgetArtifact) for one in self.actions) else []
         if self.keep:
             said.append(f"keep {self.keep if starts or stops else _count(self.keep)}")
@@ -131,7 +133,11 @@ def _serve(desired: Desired, key: observed.ServiceKey, seen: observed.Observed, 
         scaling=sized.past.written if sized.past else None,
     )
     # A model that sleeps is kept at hand: whoever wakes it waits for its start alone.
-    fetches, fetch_at = _artifact(state) if made is not None and (sized.replicas or sized.sleeps) else ((), None)
+    fetches, fetch_at = (
+        fetching.due(seen.artifact, state.uri, now)
+        if made is not None and (sized.replicas or sized.sleeps)
+        else ((), None)
+    )
     starts = _starts(state, key, because=sized.why)
     times = [at for at in (fetch_at, sized.wake_at) if at is not None]
     return Plan(
@@ -151,11 +157,11 @@ def _meant(desired: Desired, effective: services.Effective, seen: observed.Obser
     stored = _stored(desired.service.status, "newest")
     runtime: runtimes.Runtime | None = None
     try:
-        runtime = _runtime(effective, desired)
-        spec = program.spec_of(effective, runtime)
+        runtime = choice.runtime_of(effective, desired)
+        spec = pool_program.of_parent(desired.service, effective, runtime) or program.spec_of(effective, runtime)
         wanted = autoscale.scaling_of(desired.service, effective, desired.scaled)
     except errors.MlshipError as error:
-        problem = status.Problem(str(error), _fault(effective, desired, error))
+        problem = status.Problem(str(error), choice.fault(effective, desired, error))
         return _Meant(runtime, memory=revision.read(stored), problem=problem)
     known = revision.recall(stored, spec)
     made = revision.target(spec, uri=effective.storage_uri, artifact=seen.artifact, memory=known)
@@ -168,6 +174,9 @@ def _sized(
     """How many replicas shall run. Nobody is asked for a stopped service, and one that is not understood stays."""
     if effective.stopped:
         return elastic.fixed(0)
+    if pooled.is_parent(desired.service):
+        # A pool's processes hold different models: a load on one is met by copies of the model, not by more processes.
+        return elastic.fixed(pool_program.processes_of(desired.service, effective))
     past = desired.past or elastic.read(_stored(desired.service.status, "scaling"), now)
     running = _running(desired, meant, seen, past)
     if meant.scaling is None:
@@ -188,52 +197,10 @@ def _running(desired: Desired, meant: _Meant, seen: observed.Observed, past: ela
     return elastic.Running(replicas=len(there), ready=len(now.routed), updating=updating, newest=newest, proven=proven)
 
 
-def _runtime(effective: services.Effective, desired: Desired) -> runtimes.Runtime | None:
-    """The runtime to use, None for a custom container. Raises SpecError when what was asked for cannot be done."""
-    cluster = (*desired.cluster, *runtimes.builtin())
-    chosen = None
-    if effective.container is None:
-        chosen = select.select(effective, namespaced=desired.namespaced, cluster=cluster).runtime
-    refused = honour.refusals(desired.service, namespaced=desired.namespaced, cluster=cluster)
-    if refused:
-        raise problems.InvalidObject(refused)
-    return chosen
-
-
-def _fault(effective: services.Effective, desired: Desired, problem: errors.MlshipError) -> str:
-    """KServe's reason for a spec that cannot be carried out."""
-    if effective.container is not None or isinstance(problem, problems.InvalidObject):
-        return "InvalidPredictorSpec"
-    known: tuple[runtimes.Runtime, ...] = (*desired.namespaced, *desired.cluster, *runtimes.builtin())
-    named = [one for one in known if one.name == effective.runtime]
-    if effective.runtime and not named and not runtimes.alias(effective.runtime, effective.model_format):
-        return "RuntimeNotRecognized"
-    return "RuntimeDisabled" if any(one.spec.disabled for one in named) else "NoSupportingRuntime"
-
-
 def _stored(stored: dict[str, Any] | None, name: str) -> object:
     """A part of what mlship itself has written into a status."""
     own = (stored or {}).get("mlship")
     return own.get(name) if isinstance(own, dict) else None
-
-
-def _artifact(state: status.Situation) -> tuple[tuple[actions.Action, ...], float | None]:
-    """The fetch that is due, or when it will be."""
-    artifact, uri = state.seen.artifact, state.uri
-    if not uri:
-        forget = (actions.ForgetArtifact(artifact.uri),) if artifact is not None else ()
-        return forget, None
-    if artifact is None:
-        return (actions.FetchArtifact(uri, why="it is not here yet"),), None
-    if artifact.uri != uri:
-        return (actions.FetchArtifact(uri, why="the service names another model now"),), None
-    again = bool(artifact.error) and artifact.retry_at is not None
-    if artifact.state is observed.ArtifactState.FETCHING or not (artifact.stale or again):
-        return (), None
-    if artifact.retry_at is not None and artifact.retry_at > state.now:
-        return (), artifact.retry_at
-    why = "the source has changed" if artifact.stale else "the last try failed"
-    return (actions.FetchArtifact(uri, why=why),), None
 
 
 def _standby(state: status.Situation) -> tuple[actions.StandBy, ...]:
@@ -294,6 +261,7 @@ def _route(
         splits=splits,
         message="" if splits else _unanswered(state),
         gate=gate,
+        pool=routes.Pool() if state.target is not None and pool_program.holds_models(state.target.spec) else None,
     )
 
 

@@ -35,6 +35,13 @@ class Gate:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Pool:
+    """A route is a pool's: each model's requests go to one of its endpoints; those for ``hot`` models go to all."""
+
+    hot: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class ServiceRoute:
     """One service's traffic. No splits: answer 503 with ``message``, which says why and what to do.
 
@@ -42,7 +49,8 @@ class ServiceRoute:
     request asks anybody.
 
     ``created`` orders services that claim the same bare name: the older keeps it.
-    ``timeout`` is the whole request's, in seconds.
+    ``timeout`` is the whole request's, in seconds. ``via``: the pool whose route carries the traffic of this service,
+    which has no splits of its own; with a ``message`` it is answered so all the same.
     """
 
     service: observed.ServiceKey
@@ -51,6 +59,8 @@ class ServiceRoute:
     splits: tuple[Split, ...] = ()
     message: str = ""
     gate: Gate | None = None
+    via: observed.ServiceKey | None = None
+    pool: Pool | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -66,10 +76,16 @@ def assemble(routes: Iterable[ServiceRoute]) -> RouteTable:
     """The table of all routes, independent of their order."""
     services = tuple(sorted(routes, key=lambda route: route.service))
     owners: dict[str, ServiceRoute] = {}
-    for route in services:
+    named = [route for route in services if not _follows(route)]
+    for route in named:
         held = owners.get(route.service.name)
         if held is None or (route.created, route.service) < (held.created, held.service):
             owners[route.service.name] = route
     names = tuple((name, owners[name].service) for name in sorted(owners))
-    default = services[0].service if len(services) == 1 else None
+    default = named[0].service if len(named) == 1 else None
     return RouteTable(services=services, names=names, default=default)
+
+
+def _follows(route: ServiceRoute) -> bool:
+    """Whether nobody asks for the route by its name: a pool that follows from its members is asked for theirs."""
+    return "." in route.service.name

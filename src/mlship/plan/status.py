@@ -15,10 +15,10 @@ import datetime
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from mlship.api import meta, redact
+from mlship.api import meta
 from mlship.api import runtime as runtimes
 from mlship.api import service as services
-from mlship.plan import acceleration, exits, observed, replicas, revision
+from mlship.plan import acceleration, exits, fetching, observed, replicas, revision
 
 DEPLOYMENT_MODE = "Standard"
 _TRUE, _FALSE, _UNKNOWN = meta.Truth.TRUE, meta.Truth.FALSE, meta.Truth.UNKNOWN
@@ -175,25 +175,14 @@ def _held(state: Situation) -> tuple[str, str] | None:
 
 
 def _artifact_trouble(state: Situation) -> tuple[str, str] | None:
-    artifact = state.seen.artifact
     if state.target is None or state.target.startable:
         return None
-    if state.asleep and state.newest and (artifact is None or artifact.state is observed.ArtifactState.FETCHING):
-        # What it was before a start of the control plane is known, and its bytes are being looked for.
-        return None
-    uri = redact.uri(state.uri)
-    if artifact is None or artifact.uri != state.uri:
-        return "FetchingModel", f"The model will be fetched from {uri}."
-    if artifact.state is observed.ArtifactState.FAILED:
-        again = "" if artifact.retry_at is None else " It will be tried again."
-        return "ModelFetchFailed", f"{_sentence(artifact.error or f'{uri} could not be fetched')}{again}"
-    return "FetchingModel", f"Fetching {uri}{_progress(artifact)}."
-
-
-def _progress(artifact: observed.Artifact) -> str:
-    if not artifact.total or artifact.total <= 0:
-        return ""
-    return f" ({min(max(artifact.done, 0) * 10 // artifact.total, 10) * 10} %)"
+    if state.asleep and state.newest:
+        artifact = state.seen.artifact
+        if artifact is None or artifact.state is observed.ArtifactState.FETCHING:
+            # What it was before a start of the control plane is known, and its bytes are being looked for.
+            return None
+    return fetching.trouble(state.seen.artifact, state.uri)
 
 
 def _replica_trouble(state: Situation) -> tuple[str, str]:

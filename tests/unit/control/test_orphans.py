@@ -37,3 +37,10 @@ def test_a_service_that_is_applied_again_begins_a_new_grace():
 def test_nothing_left_is_nothing_to_do():
     known = orphans.Orphans(lambda: 0.0)
     assert known.plan(KEY, observed.Observed()) == ((), None)
+
+
+def test_a_model_leaves_its_pool():
+    known = orphans.Orphans(lambda: 0.0, grace=0.0)
+    enlisted = observed.Enlisted(observed.ServiceKey("default", "modelmesh.sklearn"), "iris", "sha256:aa", "mark")
+    todo, _ = known.plan(KEY, observed.Observed(enlisted=enlisted))
+    assert todo == (actions.DelistModel(enlisted.pool, "iris", why="no such service is stored"),)

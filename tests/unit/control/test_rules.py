@@ -18,7 +18,7 @@ def test_the_catalog_has_what_kserve_has_and_nothing_foreign():
         "URL", "Ready", "Prev", "Latest", "PrevRolledoutRevision", "LatestReadyRevision", "Age",
     ]  # fmt: skip
     assert not catalog.kind("ClusterServingRuntime").namespaced
-    assert [one.kind for one in catalog.all if one.drained] == ["InferenceService"]
+    assert [one.kind for one in catalog.all if one.drained] == ["InferenceService", "TrainedModel"]
     assert "Deployment" not in {one.kind for one in catalog.all}
 
 

@@ -16,8 +16,7 @@ def route(*splits: routes.Split, **facts) -> routes.ServiceRoute:
 
 
 def configured(*wanted: routes.ServiceRoute):
-    blocks = {one.service: render.block(one, domain="localhost") for one in wanted}
-    (found,) = orjson.loads(render.configuration(routes.assemble(wanted), blocks))
+    (found,) = orjson.loads(render.Blocks("localhost").configuration(routes.assemble(wanted)))
     return found
 
 

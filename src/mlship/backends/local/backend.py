@@ -9,6 +9,7 @@ The supervisor is shared: the gateway's Envoy runs under it too, with a key of i
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import hashlib
 import pathlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -16,8 +17,8 @@ from typing import assert_never
 
 from mlship import aio, errors, home
 from mlship.backends import base
-from mlship.backends.local import artifacts, changes, expand, jobs, logs, supervisor
-from mlship.plan import actions, observed
+from mlship.backends.local import artifacts, changes, entries, expand, jobs, logs, supervisor
+from mlship.plan import actions, observed, pool_program
 from mlship.storage import limits
 
 _LABELS = ("namespace", "service", "revision", "ordinal")
@@ -43,6 +44,7 @@ class LocalBackend:
         clock: Callable[[], float] | None = None,
         bounds: limits.Limits | None = None,
         look_every: float = artifacts.LOOK_EVERY,
+        listen_every: float = entries.LISTEN_EVERY,
     ) -> None:
         clock = clock or supervisor.steady_clock()
         self._place = place
@@ -57,7 +59,10 @@ class LocalBackend:
             changed=self._changes.add,
             bounds=bounds,
             look_every=look_every,
-            in_use=lambda service: service in self._replicas,
+            in_use=lambda service: service in self._replicas or self._entries.has(service),
+        )
+        self._entries = entries.Entries(
+            place, tasks=self._tasks, changed=self._changes.add, processes=self._answering, listen_every=listen_every
         )
         self._replicas: dict[observed.ServiceKey, dict[str, observed.ReplicaId]] = {}
         self._owners: dict[str, observed.ServiceKey] = {}
@@ -74,16 +79,33 @@ class LocalBackend:
                 self._own(key, replica)
                 self._hide(replica.service, sight.job.spec)
         await self._artifacts.start()
+        await self._entries.start()
 
     async def observe(self, service: observed.ServiceKey) -> base.Facts:
         """See ``base.Backend``."""
-        replicas = []
+        enlisted = self._entries.observe(service)
+        if enlisted is not None:
+            enlisted = dataclasses.replace(enlisted, replicas=self._replicas_of(enlisted.pool))
+        return base.Facts(
+            replicas=self._replicas_of(service),
+            artifact=self._artifacts.observe(service),
+            standby=self._standby.get(service, ""),
+            enlisted=enlisted,
+            requests=self._entries.requests(service),
+            entries=self._entries.count(service),
+        )
+
+    def _replicas_of(self, service: observed.ServiceKey) -> tuple[observed.Replica, ...]:
+        found = []
         for key, replica in self._replicas.get(service, {}).items():
             sight = self.supervisor.observe(key)
             if sight is not None:
-                replicas.append(_fact(replica, sight))
-        replicas.sort(key=lambda replica: replica.id)
-        return base.Facts(tuple(replicas), self._artifacts.observe(service), self._standby.get(service, ""))
+                found.append(_fact(replica, sight))
+        return tuple(sorted(found, key=lambda replica: replica.id))
+
+    def _answering(self, service: observed.ServiceKey) -> list[tuple[observed.ReplicaId, str]]:
+        """The replicas that are ready, with the addresses of their HTTP sockets."""
+        return [(one.id, one.endpoint.http) for one in self._replicas_of(service) if one.ready and one.endpoint]
 
     async def apply(self, service: observed.ServiceKey, todo: Sequence[actions.Action]) -> None:
         """See ``base.Backend``."""
@@ -103,12 +125,14 @@ class LocalBackend:
                     self.supervisor.stop(_key(action.id))
                 case actions.StandBy() | actions.StandDown():
                     self._stand_by(service, action)
+                case actions.EnlistModel() | actions.DelistModel():
+                    self._enlist(service, action)
                 case _:
                     assert_never(action)
 
     def watch(self) -> AsyncIterator[observed.ServiceKey]:
         """See ``base.Backend``. Ends when the backend is closed."""
-        return self._changes.watch({*self._replicas, *self._artifacts.services()})
+        return self._changes.watch({*self._replicas, *self._artifacts.services(), *self._entries.members()})
 
     def logs(
         self, service: observed.ServiceKey, *, tail: int = 100, follow: bool = False
@@ -124,6 +148,13 @@ class LocalBackend:
         await self._tasks.close()
         await self.supervisor.close()
         self._changes.close()
+
+    def _enlist(self, service: observed.ServiceKey, action: actions.EnlistModel | actions.DelistModel) -> None:
+        if isinstance(action, actions.EnlistModel):
+            self._entries.enlist(action)
+            self._artifacts.used(service)
+        else:
+            self._entries.delist(action)
 
     def _stand_by(self, service: observed.ServiceKey, action: actions.StandBy | actions.StandDown) -> None:
         if isinstance(action, actions.StandBy):
@@ -156,6 +187,8 @@ class LocalBackend:
             "MLSHIP_MODEL_PATH": action.model_path,
             "MLSHIP_PROOFS": str(self._place.proofs),
         }
+        if pool_program.holds_models(spec):
+            provided |= self._entries.provided(action.id, short)
         values = (action.id.service.namespace, action.id.service.name, action.id.revision, str(action.id.ordinal))
         return jobs.Job(
             spec=spec,
@@ -194,6 +227,7 @@ class LocalBackend:
         del self._replicas[service][key]
         if not self._replicas[service]:
             del self._replicas[service]
+            self._entries.tidy(service)
 
     async def _prune(self, service: observed.ServiceKey) -> None:
         living = list(self._replicas.get(service, {}).values())
