@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -268,6 +269,19 @@ def test_a_service_with_replicas_of_its_own_moves_without_a_gap():
     assert story.condition()["status"] == "True"
 
 
+def test_what_was_prepared_for_a_start_of_its_own_ends_in_the_pool_and_before_it_is_gone(story):
+    ahead = actions.StandBy(actions.ProcessSpec(argv=("serve",)))
+    story.world.begin(story.key, [ahead])
+    assert actions.StandDown() in story.look().actions
+    assert story.world.facts(story.key).standby == ""
+    story.settle()
+    story.world.begin(story.key, [ahead])
+    story.deleting = True
+    assert not story.look().finished
+    assert story.settle().finished
+    assert story.world.facts(story.key).standby == ""
+
+
 # TrainedModels.
 
 PARENT = observed.ServiceKey("default", "many")
@@ -283,6 +297,19 @@ def parent(**predictor: Any) -> services.InferenceService:
             "spec": {"predictor": body},
         }
     )
+
+
+@pytest.mark.parametrize(
+    ("wish", "count"), [({}, 1), ({"minReplicas": 3, "maxReplicas": 9}, 3), ({"minReplicas": 0}, 1)]
+)
+def test_the_processes_of_a_server_of_trained_models_are_not_scaled(wish, count):
+    world = fake.Fake()
+    busy = observed.Demand(waiting=50, gated=True)
+    seen = dataclasses.replace(world.seen(PARENT), demand=busy)
+    made = reconcile.plan(reconcile.Desired(parent(**wish)), seen, world.time.now)
+    assert sum(isinstance(one, actions.StartReplica) for one in made.actions) == count
+    assert made.scaling is None
+    assert made.route.gate is None
 
 
 def model(framework: str = "sklearn", memory: str = "64Mi") -> extras.TrainedModel:

@@ -216,9 +216,12 @@ def _by_full_path(route: routes.ServiceRoute) -> list[Resource]:
 
 def _last_resort(table: routes.RouteTable, by_key: Mapping[observed.ServiceKey, routes.ServiceRoute]) -> list[Resource]:
     names = [name for name, _ in table.names]
+    # Of models in pools the number is not said: one more would be other routes, which otherwise stay.
+    counted = not any(render_pool.follows(route) for route in table.services)
+    nothing = _nothing_here(names, counted=counted)
     unknown = {
         "match": {"safe_regex": {"regex": "/(v1|v2)/models/.+|/v2/repository/models/.+|/serving/.+"}},
-        "direct_response": _says(404, _nothing_here(names)),
+        "direct_response": _says(404, nothing),
     }
     if table.default is not None:
         only = by_key[table.default]
@@ -231,13 +234,13 @@ def _last_resort(table: routes.RouteTable, by_key: Mapping[observed.ServiceKey, 
         unknown,
         {
             "match": {"prefix": "/", "headers": [MATCH_GRPC]},
-            "direct_response": _says(404, grpc_hint + _nothing_here(names)),
+            "direct_response": _says(404, grpc_hint + nothing),
         },
         # The gateway answers for itself, in the words of KServe's server.
         _state("/v2/health/live", '{"live":true}'),
         _state("/v2/health/ready", '{"ready":true}'),
         _state("/", '{"status":"alive"}'),
-        {"match": {"prefix": "/"}, "direct_response": _says(404, _nothing_here(names))},
+        {"match": {"prefix": "/"}, "direct_response": _says(404, nothing)},
     ]
 
 
@@ -250,10 +253,11 @@ def _state(path: str, body: str) -> Resource:
     }
 
 
-def _nothing_here(names: list[str]) -> str:
+def _nothing_here(names: list[str], *, counted: bool) -> str:
     if not names:
         return "No service is deployed yet. Deploy one: mlship deploy ./model.pkl"
-    shown = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
+    more = f"{len(names) - 10} more" if counted else "more"
+    shown = ", ".join(names[:10]) + (f" and {more}" if len(names) > 10 else "")
     return f"No service answers to this path or host. Services here: {shown}. See 'mlship list' for their URLs."
 
 

@@ -159,7 +159,9 @@ def _meant(desired: Desired, effective: services.Effective, seen: observed.Obser
     try:
         runtime = choice.runtime_of(effective, desired)
         spec = pool_program.of_parent(desired.service, effective, runtime) or program.spec_of(effective, runtime)
-        wanted = autoscale.scaling_of(desired.service, effective, desired.scaled)
+        # A pool's processes hold different models: a load on one is met by copies of the model, not by more processes.
+        pools = pooled.is_parent(desired.service)
+        wanted = None if pools else autoscale.scaling_of(desired.service, effective, desired.scaled)
     except errors.MlshipError as error:
         problem = status.Problem(str(error), choice.fault(effective, desired, error))
         return _Meant(runtime, memory=revision.read(stored), problem=problem)
@@ -175,7 +177,6 @@ def _sized(
     if effective.stopped:
         return elastic.fixed(0)
     if pooled.is_parent(desired.service):
-        # A pool's processes hold different models: a load on one is met by copies of the model, not by more processes.
         return elastic.fixed(pool_program.processes_of(desired.service, effective))
     past = desired.past or elastic.read(_stored(desired.service.status, "scaling"), now)
     running = _running(desired, meant, seen, past)

@@ -61,6 +61,34 @@ def test_a_program_of_ones_own_is_in_no_pool(raw_predictor: Make, raw_service: M
     assert honour.refusals(load.parse(legacy), namespaced=[mine], cluster=OWN)
 
 
+@pytest.mark.parametrize("field", ["minReplicas", "scaleTarget"])
+def test_how_many_replicas_a_member_shall_have_is_taken_and_has_no_effect(field: str, raw_service: Make) -> None:
+    wanted = {"minReplicas": 0} if field == "minReplicas" else {"scaleTarget": 5}
+    assert judged(raw_service(metadata=MESH, predictor=wanted)) == [(f"spec.predictor.{field}", "notice")]
+
+
+def test_annotations_about_scaling_and_warm_up_have_no_effect_in_a_pool(raw_service: Make) -> None:
+    said = {**MESH["annotations"], "autoscaling.knative.dev/min-scale": "0", "mlship.dev/warmup": "warmup.json"}
+    found = judged(raw_service(metadata={"annotations": said}))
+    assert {field for field, _ in found} == {
+        'metadata.annotations["autoscaling.knative.dev/min-scale"]',
+        'metadata.annotations["mlship.dev/warmup"]',
+    }
+    assert {severity for _, severity in found} == {"notice"}
+
+
+def test_a_limit_of_requests_is_no_models_of_a_pool(raw_service: Make) -> None:
+    limit = {"containerConcurrency": 2}
+    refused = [("spec.predictor.containerConcurrency", "refuse")]
+    assert judged(raw_service(metadata=MESH, predictor=limit)) == refused
+    assert refused[0] in judged(raw_service(storageUri=None, predictor=limit))
+
+
+def test_a_server_of_trained_models_takes_a_number_of_processes_and_is_not_scaled(raw_service: Make) -> None:
+    found = judged(raw_service(storageUri=None, predictor={"minReplicas": 2, "maxReplicas": 5}))
+    assert found == [("spec.predictor.maxReplicas", "notice"), ("spec.predictor.model.storageUri", "notice")]
+
+
 def test_what_has_no_effect_in_a_pool_is_said(raw_service: Make) -> None:
     raw = raw_service(
         metadata=MESH,

@@ -20,5 +20,22 @@ def test_what_was_rendered_is_read_back():
     assert clusters.read(rendered) == {IRIS: {"old": (UNIX, MORE), "new": (PORT,)}}
 
 
+def test_the_revisions_of_a_pool_are_known_when_they_are_read_back():
+    rendered = [
+        *clusters.of(IRIS, "old", [UNIX, MORE], hashed=True).values(),
+        *clusters.of(IRIS, "new", [UNIX]).values(),
+    ]
+    assert [one["name"].rpartition("/")[2] for one in rendered] == [
+        "http",
+        "http-hash",
+        "grpc",
+        "grpc-hash",
+        "http",
+        "grpc",
+    ]
+    assert clusters.read(rendered) == {IRIS: {"old": (UNIX, MORE), "new": (UNIX,)}}
+    assert clusters.hashed(rendered) == {IRIS: {"old"}}
+
+
 def test_a_cluster_that_holds_no_endpoints_is_left_out():
     assert clusters.read([{"name": "default/iris/r/http", "type": "EDS"}]) == {}

@@ -155,6 +155,40 @@ async def test_the_endpoints_of_a_pool_are_known_under_its_key(gateway, upstream
     assert gateway.view(POOL).applied == {one.endpoint}
 
 
+async def test_after_a_restart_of_the_control_plane_a_pool_is_carried_as_before(gateway, made_gateway, where, upstream):
+    class Adopted:
+        async def ensure(self, key, spec, *, probe_socket, log):
+            return None
+
+        def is_ready(self, key):
+            return True
+
+        def holds(self, key):
+            return True
+
+    one, two = await upstream("one"), await upstream("two")
+    await gateway.carry(pool(POOL, one.endpoint, two.endpoint), member("iris"))
+    before = (where.envoy / "xds" / "cds.json").read_bytes()
+    again = made_gateway(listen=gateway.listen, keeper=Adopted())
+    await again.start()
+    assert again.view(POOL).applied == {one.endpoint, two.endpoint}
+    await again.carry(pool(POOL, one.endpoint, two.endpoint), member("iris"))
+    assert (where.envoy / "xds" / "cds.json").read_bytes() == before
+    assert b"http-hash" in before
+    await again.close()
+
+
+def test_a_model_more_renders_no_other_service_again(monkeypatch):
+    end = observed.Endpoint("unix:/run/a.h", "unix:/run/a.g")
+    table = [pool(POOL, end), alone("wine", end), *(member(f"iris-{number}") for number in range(12))]
+    blocks, block = render.Blocks("localhost"), render.block
+    rendered = []
+    monkeypatch.setattr(render, "block", lambda route, *, domain: rendered.append(route) or block(route, domain=domain))
+    before = blocks.configuration(routes.assemble(table))
+    assert blocks.configuration(routes.assemble([*table, member("rose")])) == before
+    assert [one.service.name for one in rendered] == ["wine"]
+
+
 def test_ten_thousand_models_of_one_pool_are_no_more_routes_than_one():
     end = observed.Endpoint("unix:/run/a.h", "unix:/run/a.g")
 
