@@ -243,6 +243,10 @@ class Client:
         """``chain`` (text and hint of each link, from the condition down), ``conditions``, ``journal``."""
         return self._json("GET", _own(namespace, name, "why"), query={"limit": str(limit)})
 
+    def top(self, *, namespace: str = "") -> Object:
+        """How every service is doing now, of one namespace or of all: ``services``, with null for what is not known."""
+        return self._json("GET", "/mlship/v1/top", query={"namespace": namespace} if namespace else {})
+
     def logs(self, name: str, *, namespace: str = "default", tail: int = 100, follow: bool = False) -> Iterator[str]:
         """Lines of the replicas' output, ``REPLICA | text``; with ``follow`` until the server goes."""
         query = {"tail": str(tail), "follow": "true" if follow else "false"}

@@ -4,7 +4,9 @@ A zygote (``server/zygote.py``) is a model server that has imported everything a
 (``backends/local/zygotes.py``) holds the other end of a pair of sockets that keep message borders. A message on it is a
 ``Request`` with two descriptors: the log, and the far end of a *line*, another such pair, on which everything about the
 one replica is said from then on: ``Born`` or ``Refused``, then the control plane's ``GO`` once the replica is in its
-records, then ``Ready``, and at last ``Ended``. A line that closes before ``GO`` means that nobody wants the replica.
+records, then ``Underway`` after each phase of its start, ``Ready``, and at last ``Ended``. A line that closes before
+``GO`` means that nobody wants the replica. A model server that was executed, not forked, has a line as well
+(``--ready-fd``), and says ``Underway`` and ``Ready`` on it.
 
 Every message is one JSON object.
 """
@@ -64,8 +66,19 @@ class Refused:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Underway:
+    """The replica is starting. ``how``: cold or forked; ``phases``: those that are over, in their order, in seconds."""
+
+    how: str
+    phases: Mapping[str, float]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Ready:
-    """The replica has its model: it is worth asking."""
+    """The replica has its model: it is worth asking. The fields are those of ``Underway``, all phases over."""
+
+    how: str = ""
+    phases: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -76,8 +89,8 @@ class Ended:
     signal: int | None
 
 
-Word = Hello | Born | Refused | Ready | Ended
-_WORDS: dict[str, type[Word]] = {kind.__name__: kind for kind in (Hello, Born, Refused, Ready, Ended)}
+Word = Hello | Born | Refused | Underway | Ready | Ended
+_WORDS: dict[str, type[Word]] = {kind.__name__: kind for kind in (Hello, Born, Refused, Underway, Ready, Ended)}
 
 
 def encode_request(request: Request) -> bytes:

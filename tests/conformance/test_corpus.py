@@ -31,6 +31,7 @@ TYPED = (
     "InferenceGraph",
     "TrainedModel",
     "ClusterStorageContainer",
+    "ScaledObject",
 )
 
 # Documents that KServe's schema takes and we do not; each breaks a rule that is not in the schema.
@@ -81,9 +82,9 @@ def cases() -> tuple[Case, ...]:
 
 @functools.cache
 def crd(kind: str) -> Mapping[str, Mapping[str, Any]]:
-    """KServe's schema of a kind, by apiVersion."""
-    plural = kinds.KINDS[kind].plural
-    found = yaml.load((CORPUS / "crds" / f"{kinds.KSERVE}_{plural}.yaml").read_text(), Loader=yaml.CSafeLoader)
+    """KServe's schema of a kind, or KEDA's, by apiVersion."""
+    entry = kinds.KINDS[kind]
+    found = yaml.load((CORPUS / "crds" / f"{entry.group}_{entry.plural}.yaml").read_text(), Loader=yaml.CSafeLoader)
     group = found["spec"]["group"]
     return {f"{group}/{one['name']}": one["schema"]["openAPIV3Schema"] for one in found["spec"]["versions"]}
 

@@ -215,6 +215,24 @@ class BackendSuite:
         await harness.until(OTHER, ready, "readiness")
         assert gone(await harness.backend.observe(SERVICE))
 
+    async def test_standing_by_is_told_and_needs_no_replica(self, harness: Harness) -> None:
+        ahead = actions.StandBy(harness.good)
+        await harness.backend.apply(SERVICE, [ahead, ahead])
+        facts = await harness.until(SERVICE, lambda facts: facts.standby == ahead.token, "standing by")
+        assert facts.replicas == ()
+        other = actions.StandBy(harness.crashing)
+        await harness.backend.apply(SERVICE, [other])
+        await harness.until(SERVICE, lambda facts: facts.standby == other.token, "standing by for another program")
+        await harness.backend.apply(SERVICE, [actions.StandDown(), actions.StandDown()])
+        await harness.until(SERVICE, lambda facts: not facts.standby, "standing down")
+
+    async def test_a_start_is_told_with_its_beginning_and_its_end(self, harness: Harness) -> None:
+        await harness.backend.apply(SERVICE, [start(harness.good)])
+        (replica,) = (await harness.until(SERVICE, ready, "readiness")).replicas
+        assert replica.startup is not None
+        assert replica.startup.ready_at is not None
+        assert replica.startup.ready_at >= replica.startup.began_at
+
     async def test_what_cannot_be_fetched_says_why(self, harness: Harness) -> None:
         await harness.backend.apply(SERVICE, [actions.FetchArtifact(harness.missing)])
 

@@ -26,6 +26,7 @@ from mlship.control import (
     rest_api,
     seams,
     sqlite,
+    starts,
     store,
 )
 from mlship.plan import actions, causes, observed
@@ -129,6 +130,7 @@ class Server:
             kept=self.kept, catalog=catalog, rules=Rules(), planner=Planner(), backend=Backend(),
             facts=facts.Facts(Backend(), Gateway()), book=journal.Journal(self.kept), meter=metrics.Metrics(),
             closing=asyncio.Event(), stop=self.stops.append, about=lambda: {"version": "test"}, clock=time.time,
+            starts=starts.Starts(metrics.Metrics(), clock=time.time),
         )  # fmt: skip
         self.book = behind.book
         application = rest_api.build(behind)

@@ -14,7 +14,15 @@ def test_a_request_comes_back_as_it_was():
 
 @pytest.mark.parametrize(
     "word",
-    [forks.Hello(1.5), forks.Born(7), forks.Refused("no"), forks.Ready(), forks.Ended(3, None), forks.Ended(None, 9)],
+    [
+        forks.Hello(1.5),
+        forks.Born(7),
+        forks.Refused("no"),
+        forks.Underway("cold", {"import": 1.5}),
+        forks.Ready("forked", {"wait": 0.1, "fork": 0.25}),
+        forks.Ended(3, None),
+        forks.Ended(None, 9),
+    ],
 )
 def test_a_word_comes_back_as_it_was(word):
     assert forks.decode(forks.encode(word)) == word

@@ -6,6 +6,7 @@ rules hold. They are KServe's (section 1.4 of its reference, inference_service_v
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -14,6 +15,7 @@ from mlship.api import (
     check_container,
     check_kinds,
     check_scale,
+    check_scaled,
     check_storage,
     extras,
     graph,
@@ -21,6 +23,7 @@ from mlship.api import (
     meta,
     problems,
     runtime,
+    scaledobject,
     service,
 )
 from mlship.api.problems import Path, Problem
@@ -56,6 +59,8 @@ def _check(found: meta.Object) -> Iterator[Problem]:
         yield from check_kinds.check_trained_model(found.spec)
     elif isinstance(found, extras.ClusterStorageContainer):
         yield from check_kinds.check_storage_container(found.spec)
+    elif isinstance(found, scaledobject.ScaledObject):
+        yield from check_scaled.check_scaled_object(found)
 
 
 def _service(found: service.InferenceService) -> Iterator[Problem]:
@@ -63,6 +68,7 @@ def _service(found: service.InferenceService) -> Iterator[Problem]:
     yield from check_scale.check_annotations(annotations)
     yield from _stop(annotations)
     yield from _accelerate(annotations)
+    yield from _warmup(annotations)
     yield from _predictor(spec.predictor, ("spec", "predictor"), annotations)
     yield from _multi_node(spec.predictor, annotations)
     if spec.transformer is not None:
@@ -86,6 +92,18 @@ def _accelerate(annotations: Mapping[str, str]) -> Iterator[Problem]:
         path = ("metadata", "annotations", service.ACCELERATE)
         reason = f"{problems.cap(value, 40)!r} is not one of {problems.one_of(service.ACCELERATE_MODES)}"
         yield problems.refuse(path, reason, problems.did_you_mean(value, service.ACCELERATE_MODES))
+
+
+def _warmup(annotations: Mapping[str, str]) -> Iterator[Problem]:
+    value = annotations.get(service.WARMUP, "")
+    path = ("metadata", "annotations", service.WARMUP)
+    if value.lstrip().startswith(("{", "[")):
+        try:
+            json.loads(value)
+        except ValueError as error:
+            yield problems.refuse(path, f"is neither the path of a file nor JSON: {error}")
+    elif service.WARMUP in annotations and not value.strip():
+        yield problems.refuse(path, "is empty", "give a path in the model's folder, or the requests as JSON")
 
 
 def _predictor(predictor: service.Predictor, path: Path, annotations: Mapping[str, str]) -> Iterator[Problem]:

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from mlship.api import component, problems, quantity
+from mlship.api import autoscaling, check_behavior, component, problems, quantity
 from mlship.api.problems import Path, Problem
 
 MODE = "serving.kserve.io/deploymentMode"
-AUTOSCALER = "serving.kserve.io/autoscalerClass"
+AUTOSCALER = autoscaling.AUTOSCALER
 KNATIVE_CLASS = "autoscaling.knative.dev/class"
 MODES = ("Standard", "Knative", "ModelMesh", "RawDeployment", "Serverless")
-AUTOSCALERS = ("hpa", "external", "keda", "none")
 _MEBIBYTE = 2**20
 
 
@@ -26,33 +25,56 @@ def mode(annotations: Mapping[str, str]) -> str:
 
 
 def check_annotations(annotations: Mapping[str, str]) -> Iterator[Problem]:
-    """The annotations that choose a mode and an autoscaler."""
-    for key, allowed in ((MODE, MODES), (AUTOSCALER, AUTOSCALERS)):
-        value = annotations.get(key)
-        if value is not None and value not in allowed:
-            path = ("metadata", "annotations", key)
-            reason = f"{problems.cap(value, 60)!r} is not one of {problems.one_of(allowed)}"
-            yield problems.refuse(path, reason, problems.did_you_mean(value, allowed))
+    """The annotations that choose a mode and an autoscaler, and those that say how it scales."""
+    path: Path = ("metadata", "annotations")
+    value = annotations.get(MODE)
+    if value is not None and value not in MODES:
+        reason = f"{problems.cap(value, 60)!r} is not one of {problems.one_of(MODES)}"
+        yield problems.refuse((*path, MODE), reason, problems.did_you_mean(value, MODES))
+    yield from autoscaling.check(annotations, path)
 
 
 def check_component(part: component.Component, path: Path, annotations: Mapping[str, str]) -> Iterator[Problem]:
     """One component's replicas, limits and autoscaler."""
-    yield from _replicas(part, path)
+    yield from autoscaling.check(part.annotations or {}, (*path, "annotations"))
+    yield from _replicas(part, path, {**annotations, **(part.annotations or {})})
     yield from _limits(part, path)
     yield from _logger(part, path)
+    yield from _auto_scaling(part, path)
     yield from _by_autoscaler(part, path, annotations)
 
 
-def _replicas(part: component.Component, path: Path) -> Iterator[Problem]:
-    least = 1 if part.min_replicas is None else part.min_replicas
-    most = part.max_replicas or 0
-    if least < 0:
-        yield problems.refuse((*path, "minReplicas"), f"{least} is negative", "write 1 or more")
-    if most < 0:
-        yield problems.refuse((*path, "maxReplicas"), f"{most} is negative", "write 1 or more")
-    if least > most > 0:
-        reason = f"minReplicas {least} is more than maxReplicas {most}"
-        yield problems.refuse((*path, "minReplicas"), reason, f"raise maxReplicas to {least} or leave it out")
+def _replicas(part: component.Component, path: Path, annotations: Mapping[str, str]) -> Iterator[Problem]:
+    for name, alias, hint in (("min_replicas", "minReplicas", "0"), ("max_replicas", "maxReplicas", "1")):
+        value = getattr(part, name)
+        if value is not None and value < 0:
+            yield problems.refuse((*path, alias), f"{value} is negative", f"write {hint} or more")
+    if part.scale_target is not None and part.scale_target < 1:
+        yield problems.refuse((*path, "scaleTarget"), f"{part.scale_target} is nothing to aim at", "write 1 or more")
+    bounds = autoscaling.bounds(part, autoscaling.read(annotations))
+    if bounds.most is not None and bounds.least > bounds.most > 0:
+        reason = f"minReplicas {bounds.least} is more than maxReplicas {bounds.most}"
+        yield problems.refuse((*path, "minReplicas"), reason, f"raise maxReplicas to {bounds.least} or leave it out")
+
+
+def _auto_scaling(part: component.Component, path: Path) -> Iterator[Problem]:
+    """What is wrong whichever autoscaler it is for."""
+    if part.auto_scaling is not None and part.auto_scaling.behavior is not None:
+        yield from check_behavior.check_behavior(part.auto_scaling.behavior, (*path, "autoScaling", "behavior"))
+    for index, found in enumerate(autoscaling.queries(part)):
+        block = {"Resource": found.resource, "External": found.external, "PodMetric": found.podmetric}[found.type]
+        if block is not None:
+            here = (*path, "autoScaling", "metrics", index, found.type.lower(), "target")
+            yield from _positive(block.target, here)
+
+
+def _positive(target: component.MetricTarget, path: Path) -> Iterator[Problem]:
+    for name, value in (("value", target.value), ("averageValue", target.average_value)):
+        if value is not None and quantity.number(value) <= 0:
+            yield problems.refuse((*path, name), f"{value} is not more than 0")
+    percent = target.average_utilization
+    if percent is not None and percent < 1:
+        yield problems.refuse((*path, "averageUtilization"), f"{percent} is not a percentage from 1 on")
 
 
 def _limits(part: component.Component, path: Path) -> Iterator[Problem]:
@@ -97,9 +119,9 @@ def _hpa(part: component.Component, path: Path) -> Iterator[Problem]:
         hint = "write cpu or memory, or use deploymentMode Knative"
         yield problems.refuse((*path, "scaleMetric"), f"the hpa autoscaler knows no {metric}", hint)
     target = part.scale_target
-    if target is not None and (target < 1 or (metric == "cpu" and target > 100)):
+    if target is not None and metric == "cpu" and target > 100:
         yield problems.refuse((*path, "scaleTarget"), f"{target} is not a percentage in 1 to 100")
-    for index, found in enumerate(_metrics(part)):
+    for index, found in enumerate(autoscaling.queries(part)):
         here = (*path, "autoScaling", "metrics", index)
         if found.type != "Resource":
             hint = f"set the annotation {AUTOSCALER} to keda"
@@ -115,15 +137,13 @@ def _kpa(part: component.Component, path: Path) -> Iterator[Problem]:
     if part.scale_metric in ("cpu", "memory"):
         reason = f"Knative's autoscaler knows no {part.scale_metric}"
         yield problems.refuse((*path, "scaleMetric"), reason, "write concurrency or rps")
-    if part.scale_metric == "rps" and part.scale_target is not None and part.scale_target < 1:
-        yield problems.refuse((*path, "scaleTarget"), f"{part.scale_target} is not a rate from 1 on")
 
 
 def _keda(part: component.Component, path: Path) -> Iterator[Problem]:
     if part.scale_metric is not None:
         reason = "scaleMetric is not for the keda autoscaler"
         yield problems.refuse((*path, "scaleMetric"), reason, "describe it in autoScaling.metrics")
-    for index, found in enumerate(_metrics(part)):
+    for index, found in enumerate(autoscaling.queries(part)):
         here = (*path, "autoScaling", "metrics", index)
         missing = tuple(_has(found, here))
         yield from missing
@@ -166,12 +186,8 @@ def _target(target: component.MetricTarget, path: Path) -> Iterator[Problem]:
     if value is None:
         yield problems.refuse((*path, name), f"is missing for type {target.type}")
     percent = target.average_utilization
-    if target.type == "Utilization" and percent is not None and not 1 <= percent <= 100:
+    if target.type == "Utilization" and percent is not None and percent > 100:
         yield problems.refuse((*path, name), f"{percent} is not a percentage in 1 to 100")
-
-
-def _metrics(part: component.Component) -> tuple[component.MetricSpec, ...]:
-    return (part.auto_scaling.metrics or ()) if part.auto_scaling else ()
 
 
 def _has(found: component.MetricSpec, path: Path) -> Iterator[Problem]:

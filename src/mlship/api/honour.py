@@ -11,15 +11,18 @@ from collections.abc import Iterator, Sequence
 
 from mlship import errors
 from mlship.api import (
+    autoscaling,
     check_scale,
     check_storage,
     component,
     container,
+    honour_scale,
     honour_tables,
     kinds,
     meta,
     problems,
     runtime,
+    scaledobject,
     select,
     service,
 )
@@ -51,6 +54,8 @@ def judge(
         return (*_service(found), *(_runtime_choice(found, namespaced, cluster) if cluster is not None else ()))
     if isinstance(found, runtime.ServingRuntime | runtime.ClusterServingRuntime):
         return tuple(_runtime(found))
+    if isinstance(found, scaledobject.ScaledObject):
+        return tuple(honour_scale.judge_scaled_object(found))
     return ()
 
 
@@ -79,22 +84,27 @@ def notices(
 def _service(found: service.InferenceService) -> Iterator[Problem]:
     spec = found.spec
     yield from _annotations(found)
-    yield from _accelerate(found)
+    yield from _server_only(found)
     for name in ("transformer", "explainer", "canary"):
         if getattr(spec, name) is not None:
             yield problems.refuse(("spec", name), *honour_tables.PARTS[name])
     yield from _component(spec.predictor, _PREDICTOR)
+    yield from honour_scale.judge_component(spec.predictor, _PREDICTOR, found.annotations)
     yield from _pod(spec.predictor, _PREDICTOR)
     if next(spec.predictor.blocks(), None) is not None:
         yield from _model(found)
     else:
         yield from _custom(spec.predictor)
+        yield from honour_scale.judge_own_program(spec.predictor, _PREDICTOR, found.annotations)
 
 
-def _accelerate(found: service.InferenceService) -> Iterator[Problem]:
-    if found.annotations.get(service.ACCELERATE, "off") != "off" and found.spec.predictor.containers:
-        path: Path = ("metadata", "annotations", service.ACCELERATE)
-        yield problems.notice(path, "has no effect on a container of your own: it is for mlship's model server")
+def _server_only(found: service.InferenceService) -> Iterator[Problem]:
+    if not found.spec.predictor.containers:
+        return
+    for name in (service.ACCELERATE, service.WARMUP):
+        if found.annotations.get(name, "off") != "off":
+            path: Path = ("metadata", "annotations", name)
+            yield problems.notice(path, "has no effect on a container of your own: it is for mlship's model server")
 
 
 def _annotations(found: service.InferenceService) -> Iterator[Problem]:
@@ -103,18 +113,12 @@ def _annotations(found: service.InferenceService) -> Iterator[Problem]:
         if key == check_scale.MODE and value == "ModelMesh":
             yield problems.refuse(path, "ModelMesh is not done by this version", "remove the annotation")
         elif key == check_scale.MODE and check_scale.mode(found.annotations) == "Knative":
-            yield problems.notice(
-                path, "on this machine there is no Knative: replicas are processes and do not scale to zero"
-            )
-        elif key == check_scale.AUTOSCALER and value in ("hpa", "keda"):
-            yield problems.notice(path, "autoscaling is not done by this version: minReplicas replicas run")
-        elif key in honour_tables.ANNOTATIONS:
-            yield problems.notice(path, honour_tables.ANNOTATIONS[key])
-        elif key.startswith(honour_tables.KNATIVE_PREFIXES):
-            yield problems.notice(path, "is for Knative and has no effect on this machine")
-        elif key.startswith("serving.kserve.io/") and key not in honour_tables.HONOURED_ANNOTATIONS:
-            hint = problems.did_you_mean(key, [*honour_tables.ANNOTATIONS, *honour_tables.HONOURED_ANNOTATIONS])
-            yield problems.notice(path, "is not known to this version and has no effect", hint)
+            yield problems.notice(path, "on this machine there is no Knative: replicas are processes")
+        else:
+            yield from _annotation(key, path)
+    for key in found.spec.predictor.annotations or {}:
+        if key.startswith((autoscaling.KNATIVE, autoscaling.OWN)):
+            yield from _annotation(key, (*_PREDICTOR, "annotations", key))
     if "networking.kserve.io/visibility" in found.labels:
         where: Path = ("metadata", "labels", "networking.kserve.io/visibility")
         yield problems.notice(where, "has no effect: the gateway listens on the loopback address unless told otherwise")
@@ -122,23 +126,24 @@ def _annotations(found: service.InferenceService) -> Iterator[Problem]:
         yield problems.notice(("status",), "is written by mlship; what is given here is not used")
 
 
+def _annotation(key: str, path: Path) -> Iterator[Problem]:
+    """What an annotation that is not honoured is told."""
+    if key in honour_tables.ANNOTATIONS:
+        yield problems.notice(path, honour_tables.ANNOTATIONS[key])
+    elif key not in honour_tables.HONOURED_ANNOTATIONS and key.startswith(honour_tables.OUR_PREFIXES):
+        hint = problems.did_you_mean(key, [*honour_tables.ANNOTATIONS, *honour_tables.HONOURED_ANNOTATIONS])
+        yield problems.notice(path, "is not known to this version and has no effect", hint)
+    elif key.startswith(honour_tables.KNATIVE_PREFIXES):
+        yield problems.notice(path, "is for Knative and has no effect on this machine")
+
+
 def _component(part: component.Component, path: Path) -> Iterator[Problem]:
     for name, (reason, hint) in honour_tables.COMPONENT_REFUSED.items():
-        if getattr(part, name) is not None and not (
-            name == "container_concurrency" and part.container_concurrency == 0
-        ):
+        if getattr(part, name) is not None:
             yield problems.refuse((*path, _alias(part, name)), reason, hint)
     for name, reason in honour_tables.COMPONENT_NOTICED.items():
         if getattr(part, name) is not None:
             yield problems.notice((*path, _alias(part, name)), reason)
-    least = 1 if part.min_replicas is None else part.min_replicas
-    if least == 0:
-        reason = "scaling to zero is not done by this version"
-        hint = f'write 1, or stop the service with the annotation {service.STOP}: "true"'
-        yield problems.refuse((*path, "minReplicas"), reason, hint)
-    elif (part.max_replicas or 0) > least:
-        reason = f"autoscaling is not done by this version: {least} {'replica runs' if least == 1 else 'replicas run'}"
-        yield problems.notice((*path, "maxReplicas"), reason, "set minReplicas to run more")
 
 
 def _pod(part: container.PodSpec, path: Path) -> Iterator[Problem]:
@@ -194,8 +199,10 @@ def _runtime_choice(
             field = ("modelFormat",)
         yield problems.refuse((*wanted.path, *field), *problems.said(error))
         return
-    if wanted.batcher is not None and (wanted.command or not runtime.is_builtin(chosen.runtime)):
-        yield problems.refuse((*_PREDICTOR, "batcher"), *honour_tables.NO_BATCHER)
+    if wanted.command or not runtime.is_builtin(chosen.runtime):
+        if wanted.batcher is not None:
+            yield problems.refuse((*_PREDICTOR, "batcher"), *honour_tables.NO_BATCHER)
+        yield from honour_scale.judge_own_program(found.spec.predictor, _PREDICTOR, found.annotations)
 
 
 def _custom(predictor: service.Predictor) -> Iterator[Problem]:

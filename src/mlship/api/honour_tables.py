@@ -6,23 +6,15 @@ reason. A test walks the types and fails when a field is in no table and not kno
 
 from __future__ import annotations
 
+from mlship.api import autoscaling, service
+
 PARTS = {
     "transformer": ("transformers are not run by this version", "do the work in the model, or in front of the service"),
     "explainer": ("explainers are not run by this version", "remove it"),
     "canary": ("canaries are not run by this version", "apply the new version: it takes over when it is ready"),
 }
 
-_NO_AUTOSCALER = ("autoscaling is not done by this version", "set minReplicas to the number of replicas to run")
-
 COMPONENT_REFUSED = {
-    "scale_target": _NO_AUTOSCALER,
-    "scale_metric": _NO_AUTOSCALER,
-    "scale_metric_type": _NO_AUTOSCALER,
-    "auto_scaling": _NO_AUTOSCALER,
-    "container_concurrency": (
-        "a limit per replica is not kept by this version",
-        "remove it; replicas queue on their own",
-    ),
     "canary_traffic_percent": (
         "traffic is not split by this version",
         "remove it: the new version takes all when ready",
@@ -33,7 +25,8 @@ COMPONENT_REFUSED = {
 COMPONENT_NOTICED = {
     "deployment_strategy": "has no effect: new replicas always start before old ones stop",
 }
-COMPONENT_HONOURED = frozenset({"batcher", "min_replicas", "max_replicas", "timeout", "labels", "annotations"})
+_SCALED = frozenset({"scale_target", "scale_metric", "scale_metric_type", "auto_scaling", "container_concurrency"})
+COMPONENT_HONOURED = _SCALED | {"batcher", "min_replicas", "max_replicas", "timeout", "labels", "annotations"}
 
 _NODES = "has no effect: there is one machine"
 _CLUSTER = "has no effect: it is about a cluster's pods"
@@ -149,13 +142,10 @@ RUNTIME_HONOURED = frozenset(
     {"containers", "supported_model_formats", "protocol_versions", "disabled", "multi_model", "worker_spec"}
 )
 
-_SCALING = "has no effect: autoscaling is not done by this version"
 _SCRAPING = "has no effect: nothing scrapes here; each replica gives its own metrics at /metrics"
 _S = "serving.kserve.io/"
-HONOURED_ANNOTATIONS = frozenset({f"{_S}stop", f"{_S}deploymentMode", f"{_S}autoscalerClass"})
+HONOURED_ANNOTATIONS = autoscaling.KEYS | {f"{_S}stop", f"{_S}deploymentMode", service.ACCELERATE}
 ANNOTATIONS = {
-    f"{_S}metrics": _SCALING,
-    f"{_S}targetUtilizationPercentage": _SCALING,
     f"{_S}enable-tag-routing": "has no effect: there is one revision at a time",
     f"{_S}disable-localmodel": "has no effect: there are no model caches on nodes",
     f"{_S}enable-metric-aggregation": _SCRAPING,
@@ -180,7 +170,53 @@ ANNOTATIONS = {
     "prometheus.kserve.io/port": _SCRAPING,
     "prometheus.kserve.io/path": _SCRAPING,
 }
-KNATIVE_PREFIXES = ("autoscaling.knative.dev/", "serving.knative.dev/", "networking.knative.dev/", "sidecar.istio.io/")
+OUR_PREFIXES = (_S, autoscaling.KNATIVE, autoscaling.OWN)
+KNATIVE_PREFIXES = ("serving.knative.dev/", "networking.knative.dev/", "sidecar.istio.io/")
+
+# Of a ScaledObject, by type: what is refused, what is noticed, and what is honoured.
+NO_LOGIN = ("there are no TriggerAuthentications on this machine", "use an address that needs no login")
+SCALED_REFUSED = {
+    "Advanced": {
+        "scaling_modifiers": (
+            "formulas over several triggers are not computed by this version",
+            "compute it in the query of one prometheus trigger",
+        )
+    },
+    "Trigger": {"authentication_ref": NO_LOGIN},
+}
+SCALED_NOTICED = {
+    "ScaleTargetRef": {"env_source_container_name": "has no effect: triggers take no values from variables here"},
+    "ScaledObjectSpec": {
+        "initial_cooldown_period": "has no effect: a new service rests no sooner than it was ready once"
+    },
+    "Advanced": {
+        "restore_to_original_replica_count": (
+            "has no effect: without this object the service's own minReplicas and maxReplicas hold"
+        )
+    },
+    "HpaConfig": {"name": "has no effect: there is no HorizontalPodAutoscaler on this machine"},
+    "Trigger": {"use_cached_metrics": "has no effect: each value is asked for once an interval"},
+}
+SCALED_HONOURED = {
+    "ScaleTargetRef": frozenset({"name", "kind", "api_version"}),
+    "ScaledObjectSpec": frozenset(
+        {
+            "scale_target_ref",
+            "triggers",
+            "polling_interval",
+            "cooldown_period",
+            "idle_replica_count",
+            "min_replica_count",
+            "max_replica_count",
+            "advanced",
+            "fallback",
+        }
+    ),
+    "Advanced": frozenset({"horizontal_pod_autoscaler_config"}),
+    "HpaConfig": frozenset({"behavior"}),
+    "Trigger": frozenset({"type", "metadata", "name", "metric_type"}),
+    "Fallback": frozenset({"failure_threshold", "replicas", "behavior"}),
+}
 
 # For the reference page: the tables that speak of a type's fields.
 _POD_TABLES = (POD_REFUSED, COMPONENT_REFUSED)
@@ -191,6 +227,7 @@ REFUSED_IN = {
     "ModelSpec": _BODY_TABLES,
     "PredictorExtension": _BODY_TABLES,
     "Container": (CONTAINER_REFUSED,),
+    **{name: (table,) for name, table in SCALED_REFUSED.items()},
 }
 NOTICED_IN = {
     "Predictor": (POD_NOTICED, COMPONENT_NOTICED),
@@ -198,4 +235,5 @@ NOTICED_IN = {
     "PredictorExtension": (PROBES_NOTICED, CONTAINER_NOTICED),
     "Container": (CONTAINER_NOTICED,),
     "RuntimeSpec": (RUNTIME_NOTICED,),
+    **{name: (table,) for name, table in SCALED_NOTICED.items()},
 }

@@ -9,7 +9,7 @@ import dataclasses
 import enum
 from collections.abc import Sequence
 
-from mlship.api import extras, graph, meta, problems, runtime, service
+from mlship.api import extras, graph, meta, problems, runtime, scaledobject, service
 
 KSERVE = "serving.kserve.io"
 
@@ -151,8 +151,7 @@ KINDS: dict[str, Kind] = {
              stance=Stance.REFUSED, reason="progressive delivery is not done by this version",
              instead="apply the new version to the InferenceService: it takes over when it is ready"),
         Kind("ScaledObject", "keda.sh", ("v1alpha1",), "scaledobjects", "scaledobject", short_names=("so",),
-             model=extras.RawObject, stance=Stance.REFUSED, reason="autoscaling is not done by this version",
-             instead="set spec.predictor.minReplicas of the InferenceService"),
+             model=scaledobject.ScaledObject),
         *_FOREIGN_KINDS,
     )
 }  # fmt: skip

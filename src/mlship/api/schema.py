@@ -12,7 +12,7 @@ from typing import Any
 from mlship.api import honour_tables, kinds, validate
 
 # Kinds with a page of their own, and the parts each page goes into.
-PAGES = ("InferenceService", "ServingRuntime", "InferenceGraph")
+PAGES = ("InferenceService", "ServingRuntime", "InferenceGraph", "ScaledObject")
 
 _SCALARS = {"string": "string", "integer": "integer", "boolean": "boolean", "number": "number"}
 _MORE = {

@@ -34,9 +34,12 @@ SERVING_CONTAINER = "kserve-container"
 STOP = "serving.kserve.io/stop"
 # What the model server may compile: mlship's own, so under its own name.
 ACCELERATE = "mlship.dev/accelerate"
+WARMUP = "mlship.dev/warmup"
 ACCELERATE_MODES = ("auto", "exact", "off")
 DEFAULT_REPLICAS = 1
 DEFAULT_TIMEOUT_SECONDS = 60
+# As much as the model server takes; more at once is no limit at all.
+MAX_CONCURRENCY = 10**6
 
 # Formats whose protocol is v2 when none is given: as a legacy block, and in ``model``.
 _V2_BLOCKS = frozenset({"triton", "onnx", "huggingface"})
@@ -180,7 +183,7 @@ class Effective:
     ``path`` is where the serving block stands in the spec, for messages. For ``Implementation.CONTAINER`` the format
     is empty and ``container`` is the one that serves; ``storage_uri`` then comes from the variable STORAGE_URI.
     ``env`` holds literal values only (``honour`` refuses the others). ``max_replicas`` is never below ``min_replicas``;
-    both are 0 when the service is stopped. ``timeout`` is in seconds.
+    both are 0 when the service is stopped. ``timeout`` is in seconds; ``container_concurrency`` 0 is no limit.
     """
 
     namespace: str
@@ -201,6 +204,7 @@ class Effective:
     min_replicas: int
     max_replicas: int
     timeout: int
+    container_concurrency: int
     grace_seconds: int | None
     batcher: component.Batcher | None
     container: container.Container | None
@@ -238,6 +242,7 @@ def effective(service: InferenceService) -> Effective:
         min_replicas=least,
         max_replicas=most,
         timeout=DEFAULT_TIMEOUT_SECONDS if predictor.timeout is None else predictor.timeout,
+        container_concurrency=min(predictor.container_concurrency or 0, MAX_CONCURRENCY),
         grace_seconds=predictor.termination_grace_period_seconds,
         batcher=predictor.batcher,
         container=custom,

@@ -15,10 +15,11 @@ from mlship.plan import actions, observed
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Facts:
-    """What a backend knows of one service."""
+    """What a backend knows of one service; ``standby`` as in ``observed.Observed``."""
 
     replicas: tuple[observed.Replica, ...] = ()
     artifact: observed.Artifact | None = None
+    standby: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

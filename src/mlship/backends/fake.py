@@ -46,6 +46,7 @@ class _Service:
     published: bool = False
     applied: frozenset[observed.Endpoint] = frozenset()
     log: list[base.LogLine] = dataclasses.field(default_factory=list)
+    standby: str = ""
 
 
 class Fake:
@@ -126,7 +127,8 @@ class Fake:
         held = self._services.get(service)
         replicas = held.replicas if held is not None else {}
         found = tuple(replicas[key] for key in sorted(replicas))
-        return base.Facts(replicas=found, artifact=self.artifacts.of(service))
+        standby = held.standby if held is not None else ""
+        return base.Facts(replicas=found, artifact=self.artifacts.of(service), standby=standby)
 
     def seen(self, service: observed.ServiceKey) -> observed.Observed:
         """The facts of backend and gateway, as ``plan`` takes them."""
@@ -139,7 +141,9 @@ class Fake:
             applied=applied,
             message="" if self.gateway_running else "Envoy is not answering.",
         )
-        return observed.Observed(replicas=facts.replicas, artifact=facts.artifact, gateway=gateway)
+        return observed.Observed(
+            replicas=facts.replicas, artifact=facts.artifact, gateway=gateway, standby=facts.standby
+        )
 
     def begin(self, service: observed.ServiceKey, todo: Sequence[actions.Action]) -> None:
         """What ``apply`` does."""
@@ -158,6 +162,12 @@ class Fake:
                     self._start(service, held, action)
                 case actions.StopReplica():
                     self._stop(service, held, action)
+                case actions.StandBy():
+                    held.standby = action.token
+                    self._changed(service)
+                case actions.StandDown():
+                    held.standby = ""
+                    self._changed(service)
 
     def route(self, service: observed.ServiceKey, route: routes.ServiceRoute | None) -> None:
         """Have the gateway carry ``route``: it may use both until it has taken the new one over."""
@@ -265,6 +275,7 @@ class Fake:
                 restart_at=None,
                 message="",
                 pid=_pid(replica),
+                startup=observed.Startup(observed.How.COLD, began_at=self.time.now),
             )
         )
         self.time.later(self.start_seconds, replica.id, lambda: self._started(replica.id, chosen))
@@ -278,11 +289,16 @@ class Fake:
         else:
             endpoint = replica.endpoint or observed.Endpoint(http=f"unix:/run/{key.revision}-{key.ordinal}.http")
             self._note(key, "ready")
+            began = replica.startup.began_at if replica.startup is not None else replica.since
+            startup = observed.Startup(
+                observed.How.COLD, began, (("load", self.time.now - began),), ready_at=self.time.now
+            )
             self._put(
                 dataclasses.replace(
-                    replica, phase=Phase.RUNNING, since=self.time.now, ready=True, endpoint=endpoint, pid=_pid(replica)
+                    replica, phase=Phase.RUNNING, since=self.time.now, ready=True, endpoint=endpoint,
+                    pid=_pid(replica), startup=startup,
                 )
-            )
+            )  # fmt: skip
 
     def _ended(self, key: observed.ReplicaId, ended: observed.Exit) -> None:
         replica = self._held(key)

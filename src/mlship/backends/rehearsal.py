@@ -32,7 +32,8 @@ def rehearse(
         world.route(key, made.route)
         if made.actions:
             found.append(made)
-        desired = dataclasses.replace(desired, service=desired.service.model_copy(update={"status": made.status}))
+        service = desired.service.model_copy(update={"status": made.status})
+        desired = dataclasses.replace(desired, service=service, past=made.past)
         times = [at for at in (world.time.next(), made.wake_at) if at is not None]
         if made.finished or not times:
             break

@@ -12,8 +12,8 @@ import pathlib
 import sys
 from typing import Any
 
-from mlship import errors, home
-from mlship.cli import endpoint, session
+from mlship import client, errors, home
+from mlship.cli import endpoint, session, waking
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -44,8 +44,16 @@ def run(where: home.Home, question: Question) -> None:
         call = compose(question)
         service = control.get("isvc", question.name, namespace=question.namespace)
         url = session.gateway_url(control.status()) + endpoint.path_of(service) + call.path
-        answer = endpoint.ask(url, body=call.body, content_type=call.content_type, timeout=question.timeout)
+        with waking.told(question.name, lambda: _waking(where, question), stream=sys.stderr):
+            answer = endpoint.ask(url, body=call.body, content_type=call.content_type, timeout=question.timeout)
         session.out(show(answer.json(), form=question.output))
+
+
+def _waking(where: home.Home, question: Question) -> dict[str, Any] | None:
+    """What the service is at; on a connection of its own, since another thread waits on the first."""
+    with client.Client(where) as control:
+        found = control.why(question.name, namespace=question.namespace, limit=1).get("waking")
+    return found if isinstance(found, dict) else None
 
 
 def compose(question: Question) -> Call:

@@ -118,6 +118,18 @@ def why(name: Name, namespace: Namespace = "default", output: Output = "text") -
 
 
 @app.command()
+def top(
+    namespace: Annotated[str, typer.Option("--namespace", "-n", help="One namespace only.")] = "",
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Show it again every second, until Ctrl-C.")] = False,
+    output: Output = "text",
+) -> None:
+    """Show how busy the services are, and what was decided last about their number of replicas."""
+    from mlship.cli import busy
+
+    busy.top(_home(), namespace=namespace, watch=watch, output=output)
+
+
+@app.command()
 def logs(
     name: Name,
     namespace: Namespace = "default",
@@ -223,6 +235,12 @@ def serve(
     batch_latency_ms: Annotated[
         float, typer.Option("--batch-latency-ms", help="How long a request may wait for others to be joined with.")
     ] = 0.0,
+    warmup: Annotated[
+        str, typer.Option("--warmup", help="A file, or JSON, with V2 requests to answer before it is ready.")
+    ] = "",
+    warmup_requests: Annotated[
+        pathlib.Path | None, typer.Option("--warmup-requests", help="Logged V2 requests to answer first, one a line.")
+    ] = None,
 ) -> None:
     """Serve a model in the foreground, without control plane and gateway: what a container runs."""
     from mlship.cli import running
@@ -232,7 +250,8 @@ def serve(
             path=path, name=name, format=format, options=tuple(option or ()), host=host, port=port,
             grpc_port=grpc_port, repository=repository, max_body_bytes=max_body_bytes, workers=workers,
             worker_processes=worker_processes, accelerate=accelerate, proofs=home.user_proofs(os.environ),
-            max_batch_size=max_batch_size, batch_latency_ms=batch_latency_ms,
+            max_batch_size=max_batch_size, batch_latency_ms=batch_latency_ms, warmup=warmup,
+            warmup_requests=warmup_requests,
         )
     )  # fmt: skip
 

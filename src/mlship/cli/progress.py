@@ -18,7 +18,7 @@ class Line:
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._terminal = stream.isatty()
-        self._last = ""
+        self._last = self._state = ""
 
     def __enter__(self) -> Line:
         return self
@@ -27,15 +27,18 @@ class Line:
         if self._terminal and self._last:
             self._write("\r\x1b[K")
 
-    def show(self, text: str) -> None:
-        """Show ``text`` instead of what was shown."""
-        if text == self._last:
-            return
-        if self._terminal:
+    def show(self, text: str, *, state: str = "") -> None:
+        """Show ``text`` instead of what was shown.
+
+        Args:
+            state: what it is about, for where lines are not overwritten; else what stands before its first colon.
+        """
+        state = state or text.split(":")[0]
+        if self._terminal and text != self._last:
             self._write(f"\r\x1b[K{text[:110]}")
-        elif text.split(":")[0] != self._last.split(":")[0]:
+        elif not self._terminal and state != self._state:
             self._write(f"waiting  {text}\n")
-        self._last = text
+        self._last, self._state = text, state
 
     def transfer(self, seen: transfers.Progress) -> None:
         """Show a download or copy, if it is large enough that anybody has to wait for it."""

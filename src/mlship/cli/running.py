@@ -66,6 +66,8 @@ class Serving:
     worker_processes: int = -1
     max_batch_size: int = 0
     batch_latency_ms: float = 0.0
+    warmup: str = ""
+    warmup_requests: pathlib.Path | None = None
 
 
 def serve(asked: Serving) -> None:
@@ -93,6 +95,8 @@ def serve(asked: Serving) -> None:
             proof_cache=asked.proofs,
             max_batch_size=asked.max_batch_size or chosen.max_batch_size,
             batch_latency_ms=asked.batch_latency_ms,
+            warmup_given=_here(asked.warmup),
+            warmup_requests=asked.warmup_requests,
         )
         if asked.worker_processes >= 0:
             chosen = dataclasses.replace(chosen, worker_processes=asked.worker_processes)
@@ -101,3 +105,8 @@ def serve(asked: Serving) -> None:
         chosen.check()
         sys.stderr.flush()
         raise typer.Exit(main.run(chosen))
+
+
+def _here(given: str) -> str:
+    """A path of the command line is one of the folder it was typed in; JSON is left as it is."""
+    return given if not given or given.lstrip().startswith(("{", "[")) else str(pathlib.Path(given).absolute())

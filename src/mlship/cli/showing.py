@@ -30,7 +30,7 @@ def _row(service: Mapping[str, Any], base: str, now: datetime.datetime) -> tuple
     metadata = service["metadata"]
     ready = client.condition(service, "Ready")
     state = str(ready.get("status", "Unknown"))
-    if state != "True" and ready.get("reason"):
+    if ready.get("reason"):
         state += f" ({ready['reason']})"
     predictor = service["spec"]["predictor"]
     return (

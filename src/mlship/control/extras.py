@@ -1,4 +1,4 @@
-"""What the control API has beyond the Kubernetes API's shapes, under ``/mlship/v1``: why, logs, plan, status, shutdown.
+"""What the control API has beyond Kubernetes' shapes, under ``/mlship/v1``: why, top, logs, plan, status, shutdown.
 
 Answers are plain JSON documents for ``client``; logs are text lines that flow until the reader or the server goes.
 """
@@ -6,6 +6,7 @@ Answers are plain JSON documents for ``client``; logs are text lines that flow u
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 from collections.abc import AsyncIterator
 
@@ -13,8 +14,8 @@ from starlette import requests, responses
 
 from mlship import aio, errors
 from mlship.backends import base
-from mlship.control import bodies, facts, parts, preview, replies, store, watching
-from mlship.plan import causes, observed
+from mlship.control import bodies, facts, parts, preview, replies, store, top, watching
+from mlship.plan import causes, coldstart, observed, status
 
 log = logging.getLogger("mlship.api")
 
@@ -34,18 +35,29 @@ class Extras:
         behind = self._parts
         key = _service(request)
         world = await facts.world(behind.kept, behind.catalog, key)
+        world = dataclasses.replace(world, past=behind.facts.past(key))
         seen = await behind.facts.of(key)
         chain = behind.planner.explain(world, seen, now=behind.clock())
         limit = watching.number(request.query_params.get("limit", "20"), "limit")
+        newest = behind.starts.newest(key)
+        last = newest[-1] if newest else coldstart.recalled(seen.replicas)
+        begun = coldstart.underway(seen, behind.clock())
         journal = await behind.book.read(self._key(key), limit=min(limit, 1000))
         return replies.json(
             {
                 "service": str(key),
-                "chain": [_cause(one) for one in chain],
+                "chain": [_cause(one) for one in (*chain, *_start(last, seen))],
+                "waking": None if begun is None else {"doing": begun.doing, "seconds": round(begun.seconds, 3)},
                 "conditions": (world.service.get("status") or {}).get("conditions", []),
                 "journal": list(journal),
             }
         )
+
+    async def top(self, request: requests.Request) -> responses.Response:
+        """How every service is doing now, of one namespace or of all."""
+        behind = self._parts
+        found = await top.rows(behind.facts, behind.feeds, namespace=request.query_params.get("namespace", ""))
+        return replies.json({"services": found})
 
     async def logs(self, request: requests.Request) -> responses.Response:
         """The output of a service's replicas, one text line each: ``REPLICA | line``."""
@@ -98,6 +110,13 @@ def _cause(one: causes.Cause) -> dict[str, str]:
     """A link of the chain: its parts, and ``text``, which is all but the hint in one sentence."""
     text = ": ".join(part for part in (one.subject, one.state, one.message) if part)
     return {"subject": one.subject, "state": one.state, "message": one.message, "hint": one.fix, "text": text}
+
+
+def _start(last: coldstart.ColdStart | None, seen: observed.Observed) -> tuple[causes.Cause, ...]:
+    """The newest start as a last link, where no trouble is to be told of: it is what people ask for next."""
+    if last is None or not all(one.ready for one in seen.replicas):
+        return ()
+    return (causes.Cause(f"last start at {status.timestamp(last.wished_at)}", last.how, coldstart.sentence(last)),)
 
 
 async def _texts(lines: AsyncIterator[base.LogLine], closing: asyncio.Event) -> AsyncIterator[bytes]:

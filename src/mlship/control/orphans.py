@@ -32,7 +32,7 @@ class Orphans:
         """What to end now, and when to look again (Unix seconds)."""
         if not seen.replicas and seen.artifact is None:
             self._since.pop(key, None)
-            return (), None
+            return ((actions.StandDown(),) if seen.standby else ()), None
         now = self._clock()
         until = self._since.setdefault(key, now) + self._grace
         if now < until:

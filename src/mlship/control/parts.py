@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from mlship.backends import base
-from mlship.control import facts, journal, metrics, resources, seams, store
+from mlship.control import facts, journal, metrics, resources, seams, starts, store
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -30,4 +30,6 @@ class Parts:
     closing: asyncio.Event
     stop: Callable[[bool], None]
     about: Callable[[], dict[str, Any]]
+    starts: starts.Starts
     clock: Callable[[], float]
+    feeds: seams.Feeds | None = None

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from mlship import errors
-from mlship.api import load, meta, runtime, service
+from mlship.api import load, meta, runtime, scaledobject, service
 from mlship.control import seams, store
 from mlship.plan import causes, observed, reconcile
 
@@ -37,11 +37,13 @@ class Planner:
             why=made.why,
             finished=made.finished,
             summary=made.summary(),
+            scaling=made.scaling,
+            past=made.past,
         )
 
     def explain(self, world: seams.World, seen: observed.Observed, *, now: float) -> Sequence[causes.Cause]:
         """See ``seams.Planner``."""
-        return causes.chain(desired(world, self._read).service, seen, world.service.get("status"), now)
+        return causes.chain(desired(world, self._read).service, seen, world.service.get("status"), now, past=world.past)
 
 
 class Reader:
@@ -73,7 +75,26 @@ def desired(world: seams.World, read: Reader) -> reconcile.Desired:
         namespaced=read.understood(world.namespaced, runtime.ServingRuntime),
         cluster=read.understood(world.cluster, runtime.ClusterServingRuntime),
         deleting="deletionTimestamp" in world.service["metadata"],
+        scaled=_scaled(world, read),
+        past=world.past,
     )
+
+
+def _scaled(world: seams.World, read: Reader) -> scaledobject.ScaledObject | None:
+    """The ScaledObject that targets the service; of several the oldest, and the log names the others."""
+    name = world.service["metadata"]["name"]
+    mine = [one for one in read.understood(world.scaled, scaledobject.ScaledObject) if one.target == name]
+    mine.sort(key=lambda one: (one.metadata.creation_timestamp or "", one.name))
+    if len(mine) > 1:
+        others = ", ".join(one.name for one in mine[1:])
+        log.warning("%s is scaled by ScaledObject %s; %s is left out", name, mine[0].name, others)
+    return mine[0] if mine else None
+
+
+def target_of(body: store.Object) -> str:
+    """The service that a stored ScaledObject targets; empty: none, or it is not understood."""
+    found = understood((body,), scaledobject.ScaledObject)
+    return found[0].target if found else ""
 
 
 def _typed(body: store.Object, kind: type[T]) -> T:
@@ -84,7 +105,7 @@ def _typed(body: store.Object, kind: type[T]) -> T:
 
 
 def understood(bodies: Sequence[store.Object], kind: type[T]) -> tuple[T, ...]:
-    """The typed form of stored runtimes; those that this version does not understand are left out and logged."""
+    """The typed form of stored objects; those that this version does not understand are left out and logged."""
     found = []
     for body in bodies:
         try:

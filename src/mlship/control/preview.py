@@ -12,7 +12,7 @@ from typing import Any
 
 from mlship import errors
 from mlship.api import redact
-from mlship.control import facts, objects, parts, resources, seams, store
+from mlship.control import facts, objects, parts, planner, resources, seams, store
 from mlship.plan import observed
 
 _MOST_CHANGES = 200
@@ -74,6 +74,10 @@ async def _plans(behind: parts.Parts, resource: resources.Resource, new: store.O
         world = await facts.around(behind.kept, behind.catalog, new)
         yield await _decide(behind, world)
         return
+    if resource.id == facts.scalers(behind.catalog):
+        async for found in _with_scaler(behind, new):
+            yield found
+        return
     if resource.id not in facts.runtimes(behind.catalog):
         return
     page = await behind.kept.page(service.id, namespace=new["metadata"].get("namespace"))
@@ -85,9 +89,23 @@ async def _plans(behind: parts.Parts, resource: resources.Resource, new: store.O
             yield key, after
 
 
+async def _with_scaler(behind: parts.Parts, new: store.Object) -> Any:
+    """The plan of the service that a ScaledObject targets, if it is there."""
+    target, namespace = planner.target_of(new), new["metadata"]["namespace"]
+    try:
+        world = await facts.world(behind.kept, behind.catalog, observed.ServiceKey(namespace, target))
+    except errors.SpecError as error:
+        if error.reason is not errors.Reason.NOT_FOUND:
+            raise
+        return
+    others = (one for one in world.scaled if one["metadata"]["name"] != new["metadata"]["name"])
+    yield await _decide(behind, dataclasses.replace(world, scaled=(*others, new)))
+
+
 async def _decide(behind: parts.Parts, world: seams.World) -> tuple[observed.ServiceKey, seams.Decision]:
     metadata = world.service["metadata"]
     key = observed.ServiceKey(metadata["namespace"], metadata["name"])
+    world = dataclasses.replace(world, past=behind.facts.past(key))
     return key, behind.planner.decide(world, await behind.facts.of(key), now=behind.clock())
 
 

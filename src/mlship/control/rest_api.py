@@ -120,6 +120,7 @@ def _own(more: extras.Extras) -> list[routing.Route]:
     return [
         _route(f"{service}/why", more.why, "GET"),
         _route(f"{service}/logs", more.logs, "GET"),
+        _route("/mlship/v1/top", more.top, "GET"),
         _route("/mlship/v1/plan", more.plan, "POST"),
         _route("/mlship/v1/status", more.status, "GET"),
         _route("/mlship/v1/shutdown", more.shutdown, "POST"),

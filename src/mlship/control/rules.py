@@ -25,7 +25,7 @@ _SERVERS_METADATA = (
 _AGE = resources.Column("Age", ".metadata.creationTimestamp", type="date")
 _SHARE = ".status.components.predictor.traffic[?(@.{}=='{}')].percent"
 
-# The printer columns of KServe's CRDs.
+# The printer columns of KServe's CRDs, and of KEDA's as far as there is something to show.
 _COLUMNS: dict[str, tuple[resources.Column, ...]] = {
     "InferenceService": (
         resources.Column("URL", ".status.url"),
@@ -43,6 +43,12 @@ _COLUMNS: dict[str, tuple[resources.Column, ...]] = {
         _AGE,
     ),
 }
+_COLUMNS["ScaledObject"] = (
+    resources.Column("ScaleTargetName", ".spec.scaleTargetRef.name"),
+    resources.Column("Min", ".spec.minReplicaCount", type="integer"),
+    resources.Column("Max", ".spec.maxReplicaCount", type="integer"),
+    _AGE,
+)
 _COLUMNS["ClusterServingRuntime"] = _COLUMNS["ServingRuntime"]
 
 

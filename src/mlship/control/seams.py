@@ -6,11 +6,11 @@ The composition root puts the real ones in; tests put in worlds of their own.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 from mlship.control import store
-from mlship.plan import actions, causes, observed, routes, scaling
+from mlship.plan import actions, causes, elastic, observed, routes, scaling
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class Decision:
 
     ``status`` is the whole status in JSON form; None leaves it as it is. ``wake_at`` is Unix seconds. ``finished``:
     a deleted service has nothing left. ``why`` holds one sentence per reason, ``summary`` is one sentence for all.
-    ``scaling`` tells the feeds what to measure; None: nothing.
+    ``scaling`` tells the feeds what to measure; None: nothing. ``past`` is for the next decision about the service.
     """
 
     actions: tuple[actions.Action, ...] = ()
@@ -30,15 +30,21 @@ class Decision:
     finished: bool = False
     summary: str = ""
     scaling: scaling.Scaling | None = None
+    past: elastic.Past | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class World:
-    """The stored objects a decision about one service rests on."""
+    """The stored objects a decision about one service rests on, and what the decision before has left.
+
+    ``scaled`` are the ScaledObjects that may target it.
+    """
 
     service: store.Object
     namespaced: tuple[store.Object, ...] = ()
     cluster: tuple[store.Object, ...] = ()
+    scaled: tuple[store.Object, ...] = ()
+    past: elastic.Past | None = None
 
 
 class Planner(Protocol):
@@ -72,6 +78,21 @@ class Rules(Protocol):
         ...
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Figures:
+    """How a service is doing now, for people. None: not known.
+
+    Requests/s and requests at a time over the last seconds, the 99th percentile of their latency in seconds, cores and
+    bytes of all its replicas.
+    """
+
+    rps: float | None = None
+    concurrency: float | None = None
+    p99: float | None = None
+    cpu: float | None = None
+    memory: float | None = None
+
+
 class Feeds(Protocol):
     """What measures how much services are used."""
 
@@ -81,6 +102,16 @@ class Feeds(Protocol):
 
     def of(self, service: observed.ServiceKey, *, now: float) -> observed.Demand:
         """What is known now: from memory, at once."""
+        ...
+
+    def watch(self) -> AsyncIterator[observed.ServiceKey]:
+        """The services that have more load than they can wait for a regular look with."""
+        ...
+
+    async def figures(
+        self, services: Mapping[observed.ServiceKey, observed.Observed]
+    ) -> Mapping[observed.ServiceKey, Figures]:
+        """How these are doing, those that need no scaler included: measured for a moment when they are not followed."""
         ...
 
 
@@ -104,7 +135,13 @@ class Gate(Protocol):
 class Gateway(Protocol):
     """What carries the traffic."""
 
-    async def publish(self, table: routes.RouteTable) -> None: ...
+    def want(self, service: observed.ServiceKey, route: routes.ServiceRoute | None) -> None:
+        """How a service shall be carried from now on; None: not at all. At once: it is carried in the background."""
+        ...
+
+    def begin(self) -> None:
+        """Every stored service was looked at: what nobody wants may leave, and routes may be published."""
+        ...
 
     def view(self, service: observed.ServiceKey) -> observed.Gateway: ...
 

@@ -1,38 +1,45 @@
-"""RouteTable -> Envoy resources. Pure: values in, JSON-able dictionaries out; ``xds`` writes them where Envoy looks.
+"""Route tables -> Envoy's route configuration, as bytes. Pure.
 
 One listener carries everything: REST and gRPC (HTTP/2 without TLS) on the same port. A request finds its service
 
 1. by host or authority: ``NAME-NAMESPACE.DOMAIN``;
 2. by path: ``/v2/models/NAME/...``, ``/v1/models/NAME:predict``, ``/v2/repository/models/NAME/...`` and
    ``/serving/NAMESPACE/NAME/...`` (the prefix is cut off);
-3. for gRPC, by metadata: ``mlship-service: NAME`` or ``NAMESPACE/NAME`` (``mm-model-id`` and ``seldon-model``, which
-   clients of ModelMesh and Seldon send already, work too);
+3. for gRPC, by metadata: ``mlship-service: NAME`` or ``NAMESPACE/NAME`` (``bootstrap`` has what clients of ModelMesh
+   and Seldon send already, ``mm-model-id`` and ``seldon-model``, stand for it);
 4. by default, when one service exists.
 
-A revision is two EDS clusters, one that speaks HTTP/1.1 and one that speaks HTTP/2 for gRPC. Endpoints have files of
-their own, so that a replica coming or going is one small file that Envoy reads, without touching routes or clusters.
+What a service contributes is rendered once and kept by whoever publishes (``Block``); a table is its blocks in a row,
+so that a change of one service among thousands costs Python a join and no rendering.
+
+A route of a service that is gated says two things more: that the gate is asked (the filter is off everywhere else), and
+in whose name: its own name, which a filter copies into a header over whatever a client sent, and no replica sees.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
+import orjson
+
+from mlship.gateway import clusters
 from mlship.plan import observed, routes
 
 Resource = dict[str, Any]
 
-TYPE = "type.googleapis.com/"
-HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+TYPE = clusters.TYPE
 ROUTE_CONFIG = "main"
-
-# Replicas keep idle connections longer than this, so that the gateway is always the side that closes first.
-_UPSTREAM_IDLE = "30s"
+SERVICE_HEADER = "mlship-service"
+# How the gate is told which service a question is about, and through which revisions it may be sent on.
+GATE_HEADER = "x-mlship-gate"
+GATE_FILTER = "mlship.gate"
+# What the gate refuses with, mapped to 503 before anybody sees it: Envoy takes a 5xx for a failure of the gate itself.
+REFUSED = 425
 MATCH_GRPC = {"name": "content-type", "string_match": {"prefix": "application/grpc"}}
-_SERVICE_HEADERS = ("mlship-service", "mm-model-id", "seldon-model")
-_OVERWRITE = "OVERWRITE_IF_EXISTS_OR_ADD"
+OVERWRITE = "OVERWRITE_IF_EXISTS_OR_ADD"
 _STREAM_METHOD = "/inference.GRPCInferenceService/ModelStreamInfer"
 # A prediction may be asked for twice: it changes nothing. So a replica that dies with requests in flight costs none.
 _RETRIES = {
@@ -65,122 +72,55 @@ class Listen:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Resources:
-    """What Envoy reads: one route configuration, clusters by name, endpoints by cluster name."""
+class Block:
+    """What one service contributes: its virtual host, its routes by bare name, those by namespace and name.
 
-    routes: Resource
-    clusters: Mapping[str, Resource]
-    endpoints: Mapping[str, Resource]
+    JSON without the brackets around it; lists are joined with commas.
+    """
 
-
-def cluster_name(service: observed.ServiceKey, revision: str, protocol: str) -> str:
-    """The name of a revision's cluster; ``protocol`` is http or grpc."""
-    return f"{service.namespace}/{service.name}/{revision}/{protocol}"
+    host: bytes
+    named: bytes
+    full: bytes
 
 
-def render(table: routes.RouteTable, *, listen: Listen, endpoint_folder: str) -> Resources:
-    """The resources of a table. ``endpoint_folder`` is where the endpoint files will lie."""
-    clusters: dict[str, Resource] = {}
-    endpoints: dict[str, Resource] = {}
-    for service in table.services:
-        for split in service.splits:
-            for protocol in ("http", "grpc"):
-                name = cluster_name(service.service, split.revision, protocol)
-                clusters[name] = _cluster(name, protocol, endpoint_folder)
-                endpoints[name] = _load_assignment(name, protocol, split.endpoints)
-    return Resources(routes=_route_configuration(table, listen), clusters=clusters, endpoints=endpoints)
+def shape(route: routes.ServiceRoute) -> routes.ServiceRoute:
+    """What of a route the route configuration depends on: routes of the same shape render to the same bytes."""
+    splits = tuple(dataclasses.replace(split, endpoints=()) for split in route.splits)
+    gate = None if route.gate is None or not splits else routes.Gate(patience=0, places=0)
+    return dataclasses.replace(route, splits=splits, gate=gate, message="" if splits else route.message)
 
 
-def file_name(cluster: str) -> str:
-    """The endpoint file of a cluster: its name, flat. Names hold no underscore, so this cannot collide."""
-    return cluster.replace("/", "_") + ".json"
+def block(route: routes.ServiceRoute, *, domain: str) -> Block:
+    """Render what a service contributes."""
+    return Block(
+        host=orjson.dumps(_virtual_host(route, domain)),
+        named=_list(_by_name(route.service.name, route)),
+        full=_list(_by_full_path(route)),
+    )
 
 
-def _cluster(name: str, protocol: str, endpoint_folder: str) -> Resource:
-    http: Resource = {"http2_protocol_options": {}} if protocol == "grpc" else {"http_protocol_options": {}}
-    return {
-        "@type": TYPE + "envoy.config.cluster.v3.Cluster",
-        "name": name,
-        "type": "EDS",
-        "connect_timeout": "1s",
-        "lb_policy": "LEAST_REQUEST",
-        "eds_cluster_config": {
-            "eds_config": {
-                "resource_api_version": "V3",
-                "path_config_source": {"path": f"{endpoint_folder}/{file_name(name)}"},
-            }
-        },
-        # Envoy's own defaults (1024 requests, 3 retries at a time) are for a mesh; here the replica's queue limits.
-        "circuit_breakers": {
-            "thresholds": [
-                {
-                    "max_connections": 16384,
-                    "max_pending_requests": 16384,
-                    "max_requests": 65536,
-                    "max_retries": 4096,
-                }
-            ]
-        },
-        # An endpoint that left the file must take no new request, healthy or not.
-        "ignore_health_on_host_removal": True,
-        "typed_extension_protocol_options": {
-            HTTP_OPTIONS: {
-                "@type": TYPE + HTTP_OPTIONS,
-                "common_http_protocol_options": {"idle_timeout": _UPSTREAM_IDLE},
-                "explicit_http_config": http,
-            }
-        },
-    }
+def _list(resources: list[Resource]) -> bytes:
+    return orjson.dumps(resources)[1:-1]
 
 
-def _load_assignment(name: str, protocol: str, endpoints: Iterable[observed.Endpoint]) -> Resource:
-    addresses = [endpoint.http if protocol == "http" else endpoint.grpc for endpoint in endpoints]
-    return {
-        "@type": TYPE + "envoy.config.endpoint.v3.ClusterLoadAssignment",
-        "cluster_name": name,
-        "endpoints": [
-            {"lb_endpoints": [{"endpoint": {"address": _address(address)}} for address in addresses if address]}
-        ],
-    }
+def configuration(table: routes.RouteTable, blocks: Mapping[observed.ServiceKey, Block]) -> bytes:
+    """The route configuration as a JSON list of one resource; ``blocks`` has every service of the table."""
+    last = _list(_last_resort(table, {route.service: route for route in table.services}))
+    shared = [blocks[key].named for _, key in table.names]
+    shared += [blocks[route.service].full for route in table.services]
+    hosts = [blocks[route.service].host for route in table.services]
+    # A port in the Host header must not hide the host.
+    everything = b'{"name":"everything","domains":["*"],"retry_policy":%s,"routes":[%s]}' % (
+        orjson.dumps(_RETRIES),
+        b",".join([*shared, last]),
+    )
+    return (
+        b'[{"@type":"%s","name":"%s","ignore_port_in_host_matching":true,"request_headers_to_remove":["%s"],'
+        b'"virtual_hosts":[%s]}]'
+    ) % (_CONFIGURATION, ROUTE_CONFIG.encode(), GATE_HEADER.encode(), b",".join([*hosts, everything]))
 
 
-def _address(address: str) -> Resource:
-    if address.startswith("unix:"):
-        return {"pipe": {"path": address.removeprefix("unix:")}}
-    host, _, port = address.rpartition(":")
-    return {"socket_address": {"address": host, "port_value": int(port)}}
-
-
-def addresses(assignment: Resource) -> tuple[str, ...]:
-    """The addresses in a rendered load assignment, in order, as ``observed.Endpoint`` writes them."""
-    found: list[str] = []
-    for locality in assignment["endpoints"]:
-        for item in locality["lb_endpoints"]:
-            address = item["endpoint"]["address"]
-            if "pipe" in address:
-                found.append("unix:" + address["pipe"]["path"])
-            else:
-                found.append(f"{address['socket_address']['address']}:{address['socket_address']['port_value']}")
-    return tuple(found)
-
-
-def _route_configuration(table: routes.RouteTable, listen: Listen) -> Resource:
-    by_key = {route.service: route for route in table.services}
-    hosts = [_virtual_host(route, listen.domain) for route in table.services]
-    shared: list[Resource] = []
-    for name, key in table.names:
-        shared += _by_name(name, by_key[key])
-    for route in table.services:
-        shared += _by_full_path(route)
-    shared += _last_resort(table, by_key)
-    everything = {"name": "everything", "domains": ["*"], "routes": shared}
-    return {
-        "@type": TYPE + "envoy.config.route.v3.RouteConfiguration",
-        "name": ROUTE_CONFIG,
-        "virtual_hosts": [*hosts, everything],
-        # A port in the Host header must not hide the host.
-        "ignore_port_in_host_matching": True,
-    }
+_CONFIGURATION = (TYPE + "envoy.config.route.v3.RouteConfiguration").encode()
 
 
 def hosts_of(service: observed.ServiceKey, domain: str) -> tuple[str, ...]:
@@ -189,36 +129,40 @@ def hosts_of(service: observed.ServiceKey, domain: str) -> tuple[str, ...]:
 
 
 def _virtual_host(route: routes.ServiceRoute, domain: str) -> Resource:
-    return {
+    found: Resource = {
         "name": str(route.service),
         "domains": list(hosts_of(route.service, domain)),
+        "retry_policy": _RETRIES,
         "routes": [
-            *_grpc({"prefix": "/"}, route, []),
-            _to(route, {"prefix": "/"}, "http"),
+            *_grpc({"prefix": "/"}, route, [], asks=False),
+            _to(route, {"prefix": "/"}, "http", asks=False),
         ],
     }
+    if route.gate is not None:
+        found["typed_per_filter_config"] = _ASK_THE_GATE
+    return found
 
 
 def _by_name(name: str, route: routes.ServiceRoute) -> list[Resource]:
-    found = [
+    # What is asked for most often has a route of its own; the rest shares one, since every route costs each request.
+    other = f"/(v1|v2/repository)/models/{re.escape(name)}(:predict|:explain|/.*)?"
+    return [
         _to(route, {"path_separated_prefix": f"/v2/models/{name}"}, "http"),
-        _to(route, {"path": f"/v1/models/{name}:predict"}, "http"),
-        _to(route, {"path": f"/v1/models/{name}:explain"}, "http"),
-        _to(route, {"path_separated_prefix": f"/v1/models/{name}"}, "http"),
-        _to(route, {"path_separated_prefix": f"/v2/repository/models/{name}"}, "http"),
+        _to(route, {"safe_regex": {"regex": other}}, "http"),
+        *_grpc({"prefix": "/"}, route, [_named(name)]),
     ]
-    for header in _SERVICE_HEADERS:
-        found += _grpc({"prefix": "/"}, route, [{"name": header, "string_match": {"exact": name}}])
-    return found
+
+
+def _named(name: str) -> Resource:
+    return {"name": SERVICE_HEADER, "string_match": {"exact": name}}
 
 
 def _by_full_path(route: routes.ServiceRoute) -> list[Resource]:
     prefix = f"/serving/{route.service.namespace}/{route.service.name}"
-    cut = {"pattern": {"regex": f"^{re.escape(prefix)}/?"}, "substitution": "/"}
-    header = {"name": "mlship-service", "string_match": {"exact": str(route.service)}}
     return [
-        _to(route, {"path_separated_prefix": prefix}, "http", regex_rewrite=cut),
-        *_grpc({"prefix": "/"}, route, [header]),
+        _to(route, {"path": prefix}, "http", prefix_rewrite="/"),
+        _to(route, {"prefix": prefix + "/"}, "http", prefix_rewrite="/"),
+        *_grpc({"prefix": "/"}, route, [_named(str(route.service))]),
     ]
 
 
@@ -248,7 +192,7 @@ def _last_resort(table: routes.RouteTable, by_key: Mapping[observed.ServiceKey, 
 
 
 def _state(path: str, body: str) -> Resource:
-    json_type = {"header": {"key": "content-type", "value": "application/json"}, "append_action": _OVERWRITE}
+    json_type = {"header": {"key": "content-type", "value": "application/json"}, "append_action": OVERWRITE}
     return {
         "match": {"path": path},
         "direct_response": {"status": 200, "body": {"inline_string": body}},
@@ -268,10 +212,10 @@ def _says(status: int, text: str) -> Resource:
     return {"status": status, "body": {"inline_string": text[:3500]}}
 
 
-def _grpc(match: Resource, route: routes.ServiceRoute, headers: list[Resource]) -> list[Resource]:
+def _grpc(match: Resource, route: routes.ServiceRoute, headers: list[Resource], *, asks: bool = True) -> list[Resource]:
     conditions = [MATCH_GRPC, *headers]
-    stream = _to(route, {"path": _STREAM_METHOD, "headers": conditions}, "grpc", timeout=0.0)
-    return [stream, _to(route, {**match, "headers": conditions}, "grpc")]
+    stream = _to(route, {"path": _STREAM_METHOD, "headers": conditions}, "grpc", timeout=0.0, asks=asks)
+    return [stream, _to(route, {**match, "headers": conditions}, "grpc", asks=asks)]
 
 
 def _to(
@@ -280,28 +224,40 @@ def _to(
     protocol: str,
     *,
     timeout: float | None = None,
-    regex_rewrite: Resource | None = None,
+    prefix_rewrite: str | None = None,
+    asks: bool = True,
 ) -> Resource:
-    """One route to a service, or to the sentence that says why it cannot be reached."""
+    """One route to a service, or to the sentence that says why it cannot be reached.
+
+    ``asks``: it turns the gate on itself if the service has one.
+    """
     if not route.splits:
-        return {
-            "match": match,
-            "direct_response": _says(503, route.message or f"{route.service} has no ready replica."),
-            "response_headers_to_add": [{"header": {"key": "retry-after", "value": "1"}}],
-        }
-    action: Resource = {
-        "timeout": f"{route.timeout if timeout is None else timeout:.3f}s",
-        "retry_policy": _RETRIES,
-    }
+        text = route.message or f"{route.service} has no ready replica."
+        return {"match": match, "direct_response": _says(503, text)}
+    action: Resource = {"timeout": f"{route.timeout if timeout is None else timeout:.3f}s"}
     if len(route.splits) == 1:
-        action["cluster"] = cluster_name(route.service, route.splits[0].revision, protocol)
+        action["cluster"] = clusters.name(route.service, route.splits[0].revision, protocol)
     else:
         action["weighted_clusters"] = {
             "clusters": [
-                {"name": cluster_name(route.service, split.revision, protocol), "weight": split.weight}
+                {"name": clusters.name(route.service, split.revision, protocol), "weight": split.weight}
                 for split in route.splits
             ]
         }
-    if regex_rewrite is not None:
-        action["regex_rewrite"] = regex_rewrite
-    return {"match": match, "route": action}
+    if prefix_rewrite is not None:
+        action["prefix_rewrite"] = prefix_rewrite
+    found: Resource = {"match": match, "route": action}
+    if route.gate is not None:
+        revisions = [split.revision for split in route.splits if split.weight]
+        found["name"] = " ".join([str(route.service), *revisions])
+        if asks:
+            found["typed_per_filter_config"] = _ASK_THE_GATE
+    return found
+
+
+_ASK_THE_GATE = {
+    GATE_FILTER: {
+        "@type": TYPE + "envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute",
+        "check_settings": {},
+    }
+}

@@ -1,8 +1,7 @@
-"""Publishes route tables to Envoy and knows when Envoy has applied them.
+"""The gateway: Envoy, kept running, told what to carry, and known for what it carries.
 
-Envoy watches files. A publication is a short sequence in which no step can send a request to something that is not
-there: endpoints, then the clusters of the old and the new routes together, then the routes, then the clusters that
-are still needed. Each file carries a version; Envoy's admin interface tells which version of which file is in force.
+Envoy watches two files, which ``publisher`` brings up to date one change after the other; each carries a version, and
+Envoy's admin interface tells which version is in force.
 
 ``view(service).applied`` is what the plan's draining rests on: the endpoints Envoy may still send requests to. It
 holds the union of old and new endpoints while a publication is under way, and forgets the old ones only when Envoy
@@ -14,17 +13,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import pathlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from typing import Protocol
 
 import orjson
 
-from mlship import errors, home
-from mlship.gateway import admin, bootstrap, files, ports, render
+from mlship import aio, home
+from mlship.gateway import admin, bootstrap, clusters, files, ports, publisher, render
 from mlship.plan import actions, observed, routes
 
 KEY = "gateway"
-_APPLY_DEADLINE = 10.0
+GATE_SOCKET = "gate.sock"
 
 
 class Keeper(Protocol):
@@ -46,8 +45,10 @@ class Gateway:
         where: the installation's paths.
         listen: host, port and domain.
         keeper: runs Envoy and restarts it when it dies.
+        gate: answers, at ``GATE_SOCKET``, what Envoy asks about services at zero.
         envoy: the program; its wheel knows the path.
         on_event: called with one sentence for the log about anything that went wrong or came back.
+        published: called with None after each publication, with what went wrong after one that failed.
     """
 
     def __init__(
@@ -56,8 +57,10 @@ class Gateway:
         *,
         listen: render.Listen,
         keeper: Keeper,
+        gate: publisher.Gate,
         envoy: pathlib.Path,
         on_event: Callable[[str], None],
+        published: Callable[[Exception | None], None],
     ) -> None:
         self._home = where
         self.listen = listen
@@ -67,9 +70,14 @@ class Gateway:
         self._store = files.Folder(where.envoy)
         self._admin_socket = where.sockets / "envoy-admin.sock"
         self._admin = admin.Admin(self._admin_socket)
-        self._applied: dict[observed.ServiceKey, frozenset[observed.Endpoint]] = {}
         self._changed = asyncio.Event()
-        self._publishing = asyncio.Lock()
+        # Whose view may have changed since somebody asked; None: everybody's.
+        self._news: set[observed.ServiceKey] | None = None
+        self._publisher = publisher.Publisher(
+            self._store, gate, domain=listen.domain, version=self._version, changed=self._moved,
+            published=published,
+        )  # fmt: skip
+        self._owner = aio.Tasks(lambda name, error: published(error if isinstance(error, Exception) else None))
         self._ready = False
         self._answered = False
 
@@ -81,8 +89,7 @@ class Gateway:
         # An Envoy of ours from before, adopted or being started anew, is who holds the port.
         if not self._keeper.holds(KEY):
             ports.check(self.listen.host, self.listen.port)
-        await asyncio.to_thread(self._prepare)
-        self._applied = self._store.read_applied()
+        self._publisher.adopt(await asyncio.to_thread(self._prepare))
         configuration = self._home.envoy / "bootstrap.json"
         spec = actions.ProcessSpec(
             argv=(
@@ -97,18 +104,23 @@ class Gateway:
             stop_grace=10.0,
         )  # fmt: skip
         await self._keeper.ensure(KEY, spec, probe_socket=str(self._admin_socket), log=self._home.logs / "gateway.log")
+        self._owner.start(self._publisher.run(), name="publish to Envoy")
 
-    def _prepare(self) -> None:
+    def _prepare(self) -> list[clusters.Resource]:
         self._home.sockets.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._store.prepare()
+        found = self._store.prepare()
         resources = bootstrap.configuration(
-            listen=self.listen, admin_socket=str(self._admin_socket), xds_folder=str(self._store.xds)
+            listen=self.listen,
+            admin_socket=str(self._admin_socket),
+            gate_socket=str(self._home.sockets / GATE_SOCKET),
+            xds_folder=str(self._store.xds),
         )
         files.write(self._home.envoy / "bootstrap.json", orjson.dumps(resources, option=orjson.OPT_INDENT_2))
-        if not (self._store.xds / "rds.json").exists():
-            empty = render.render(routes.RouteTable(), listen=self.listen, endpoint_folder=str(self._store.endpoints))
-            self._store.write_routes(empty.routes)
-            self._store.write_clusters({})
+        if self._store.version(files.CLUSTERS) is None:
+            self._store.put(files.CLUSTERS, b"[]")
+        if self._store.version(files.ROUTES) is None:
+            self._store.put(files.ROUTES, render.configuration(routes.RouteTable(), {}))
+        return found
 
     def notice(self) -> None:
         """Envoy came up or went down: the supervisor's word."""
@@ -117,12 +129,13 @@ class Gateway:
             self._ready = ready
             self._answered = True
             self._on_event("Envoy answers." if ready else "Envoy does not answer; the supervisor restarts it.")
+        self._news = None
         self._changed.set()
 
     def view(self, service: observed.ServiceKey) -> observed.Gateway:
         """The gateway as ``plan`` sees it for one service."""
         running = self._keeper.is_ready(KEY)
-        applied = self._applied.get(service, frozenset()) if running else frozenset()
+        applied = self._publisher.applied(service) if running else frozenset()
         return observed.Gateway(
             running=running,
             url=self.listen.url,
@@ -135,65 +148,32 @@ class Gateway:
             return "Envoy is starting."
         return f"Envoy is not answering; its log is {self._home.logs / 'gateway.log'}."
 
-    async def watch(self) -> AsyncIterator[None]:
-        """Yields whenever ``view`` may have changed; changes in between are one."""
+    async def watch(self) -> AsyncIterator[Collection[observed.ServiceKey] | None]:
+        """Yields the services whose ``view`` may have changed, None for all; changes in between are one."""
         while True:
             await self._changed.wait()
             self._changed.clear()
-            yield None
+            news, self._news = self._news, set()
+            yield news
 
-    async def publish(self, table: routes.RouteTable) -> None:
-        """Make Envoy carry ``table``; returns when it does.
+    def _moved(self, services: Collection[observed.ServiceKey]) -> None:
+        if self._news is not None:
+            self._news.update(services)
+        self._changed.set()
 
-        Raises ``errors.BackendError`` when files cannot be written or Envoy refuses or does not confirm in time;
-        publishing again is safe.
-        """
-        async with self._publishing:
-            wanted = render.render(table, listen=self.listen, endpoint_folder=str(self._store.endpoints))
-            new = {
-                route.service: frozenset(e for split in route.splits for e in split.endpoints)
-                for route in table.services
-            }
-            for service, endpoints in new.items():
-                self._applied[service] = self._applied.get(service, frozenset()) | endpoints
-            await self._apply(wanted)
-            self._applied = {service: endpoints for service, endpoints in new.items() if endpoints}
-            self._changed.set()
+    def want(self, service: observed.ServiceKey, route: routes.ServiceRoute | None) -> None:
+        """How a service shall be carried from now on; None: not at all. At once; ``view`` tells when it is so."""
+        self._publisher.want(service, route)
 
-    async def _apply(self, wanted: render.Resources) -> None:
-        store = self._store
-        try:
-            touched = await asyncio.to_thread(store.write_endpoints, wanted.endpoints)
-            both = {**store.clusters_in_use(), **wanted.clusters}
-            await self._confirm(store.write_clusters(both), files.CLUSTERS)
-            for cluster, version in touched.items():
-                await self._confirm(version, cluster)
-            await self._confirm(store.write_routes(wanted.routes), files.ROUTES)
-            await self._confirm(store.write_clusters(wanted.clusters), files.CLUSTERS)
-            await asyncio.to_thread(store.drop_endpoints, keep=wanted.endpoints.keys())
-        except OSError as error:
-            raise errors.BackendError(
-                f"The gateway's configuration in {store.xds} cannot be written: {error.strerror or error}.",
-                hint="Free disk space or fix the folder's permissions; traffic keeps its last routes until then.",
-            ) from error
+    def begin(self) -> None:
+        """Every service has been looked at: routes that nobody wants may leave."""
+        self._publisher.begin()
 
-    async def _confirm(self, version: str | None, what: str) -> None:
-        """Wait until Envoy has version ``version`` of ``what`` in force; None: nothing was written."""
-        if version is None:
-            return
-        delay = 0.001
-        try:
-            async with asyncio.timeout(_APPLY_DEADLINE):
-                while await self._version_in_force(what) != version:
-                    await asyncio.sleep(delay)
-                    delay = min(delay * 1.5, 0.05)
-        except TimeoutError as error:
-            raise errors.BackendError(
-                f"Envoy did not take over {what} within {_APPLY_DEADLINE:.0f} s.",
-                hint=f"Its log says why: {self._home.logs / 'gateway.log'}.",
-            ) from error
+    def behind(self) -> int:
+        """How many services Envoy does not carry yet as is wanted."""
+        return self._publisher.behind()
 
-    async def _version_in_force(self, what: str) -> str | None:
+    async def _version(self, what: str) -> str | None:
         with contextlib.suppress(admin.Unreachable):  # Envoy may be restarting: the deadline decides
             return await self._admin.version(what)
         return None
@@ -204,4 +184,5 @@ class Gateway:
 
     async def close(self) -> None:
         """Let go; Envoy keeps running."""
+        await self._owner.close()
         await self._admin.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 
 from mlship.api import redact
 from mlship.plan import observed
@@ -111,4 +112,30 @@ class LookAtArtifact:
         return "look whether the model's source has changed"
 
 
-Action = FetchArtifact | LookAtArtifact | StartReplica | StopReplica | ForgetArtifact
+@dataclasses.dataclass(frozen=True, slots=True)
+class StandBy:
+    """Have at hand what a start of ``spec`` needs before it is asked for, until ``StandDown``: of a service that
+    sleeps, so that its first caller waits for its model alone. One of each service; a later one takes its place.
+    """
+
+    spec: ProcessSpec
+
+    @property
+    def token(self) -> str:
+        """What ``observed.Observed.standby`` says when this is done: short, and of all that a start depends on."""
+        names = [name for name, _ in self.spec.env]
+        return hashlib.sha256(repr((self.spec.argv, names)).encode()).hexdigest()[:12]
+
+    def __str__(self) -> str:
+        return "have everything at hand for the next start"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class StandDown:
+    """Nothing needs to be at hand for the service any more."""
+
+    def __str__(self) -> str:
+        return "have nothing at hand any more"
+
+
+Action = FetchArtifact | LookAtArtifact | StartReplica | StopReplica | ForgetArtifact | StandBy | StandDown

@@ -13,7 +13,7 @@ from typing import Any
 
 from mlship.api import meta, redact
 from mlship.api import service as services
-from mlship.plan import acceleration, catalogue, exits, observed, status
+from mlship.plan import acceleration, catalogue, elastic, exits, observed, status
 
 _SHOWN_REPLICAS = 3
 _RECENT = 600.0
@@ -42,24 +42,49 @@ def chain(
     seen: observed.Observed,
     stored: Mapping[str, Any] | None,
     now: float,
+    *,
+    past: elastic.Past | None = None,
 ) -> tuple[Cause, ...]:
-    """The chain of a service, from the condition to the root.
+    """The chain of a service, from the condition to the root; what was decided about its scale comes last.
 
     Args:
         service: what is wanted.
         seen: what is.
         stored: the newest status (``Plan.status``), or None when there is none yet.
         now: Unix seconds.
+        past: of the scaler; None when it is not asked.
     """
+    return (*_chain(service, seen, stored, now), *_scale(seen, past))
+
+
+def _chain(
+    service: services.InferenceService, seen: observed.Observed, stored: Mapping[str, Any] | None, now: float
+) -> tuple[Cause, ...]:
     conditions = {one.type: one for one in meta.read_conditions(dict(stored or {}))}
     ready = conditions.get("Ready")
     name = f"InferenceService {service.namespace}/{service.name}"
     if ready is None or _behind(service, stored):
         return (Cause(name, "NotLookedAt", "The control plane has not looked at the newest spec yet; try again."),)
+    if ready.status is meta.Truth.TRUE and ready.reason in ("ScaledToZero", "Waking"):
+        return (Cause(name, "Ready", _with_since(ready)),)
     if ready.status is meta.Truth.TRUE:
         return (Cause(name, "Ready", _since(ready)), *_healthy(seen, stored or {}, now))
     head = Cause(name, "NotReady", _with_since(ready))
     return (head, *_parts(conditions, ready), *_roots(service, seen, stored or {}, ready, now))
+
+
+def _scale(seen: observed.Observed, past: elastic.Past | None) -> Iterator[Cause]:
+    """The last decision of the scaler, with its numbers; the last change of the number; who waits."""
+    waiting = seen.demand.waiting
+    if waiting:
+        callers = "1 caller is" if waiting == 1 else f"{waiting} callers are"
+        yield Cause("gate", "Holding", f"{callers} held until a replica answers.")
+    if past is None:
+        return
+    if past.now_said:
+        yield Cause("scale", f"at {status.timestamp(past.looked_at)}", f"{past.now_said}.")
+    if past.said and past.said != past.now_said:
+        yield Cause("scale", f"changed at {status.timestamp(past.changed_at)}", f"{past.said}.")
 
 
 def _roots(
@@ -76,7 +101,7 @@ def _roots(
         yield Cause("annotation serving.kserve.io/stop", "true", fix="Remove the annotation and apply again.")
         return
     if ready.reason == "ScaledToZero":
-        yield Cause("spec.predictor.minReplicas", "0", fix="Set it to 1 or more.")
+        yield Cause("replicas", "held at 0", fix="End the pause of what scales it.")
         return
     yield from _artifact(services.effective(service).storage_uri, seen.artifact)
     yield from _replicas(_newest(seen, stored), now)

@@ -94,11 +94,32 @@ class Acceleration:
     outputs: tuple[str, ...] = ()
 
 
+class How(enum.StrEnum):
+    """How a replica came to be: its program was executed, or a process that had imported everything was forked."""
+
+    COLD = "cold"
+    FORKED = "forked"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Startup:
+    """The newest start of a replica. ``began_at``: when its backend began it; ``ready_at``: its first good probe.
+
+    ``phases``: what the replica itself says of it, name and seconds in their order; more of them while it starts.
+    """
+
+    how: How
+    began_at: float
+    phases: tuple[tuple[str, float], ...] = ()
+    ready_at: float | None = None
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Replica:
     """A replica as found. ``ready``: it answered its readiness probe lately; ``message``: what the probe said if not.
 
-    ``since`` is when the phase was entered; ``restart_at`` when a back-off ends; ``acceleration`` None: not known.
+    ``since`` is when the phase was entered; ``restart_at`` when a back-off ends; ``acceleration`` and ``startup`` None:
+    not known.
     """
 
     id: ReplicaId
@@ -112,6 +133,7 @@ class Replica:
     restart_at: float | None = None
     message: str = ""
     acceleration: Acceleration | None = None
+    startup: Startup | None = None
 
 
 class ArtifactState(enum.StrEnum):
@@ -127,7 +149,8 @@ class Artifact:
     A READY artifact that is being fetched again stays READY with its old digest until the new bytes are complete;
     a re-fetch that fails keeps it READY and fills ``error``. ``stale`` and ``error`` end when a fetch begins.
     ``retry_at`` with an ``error`` is the time for another try; None means that only a change is worth one: of the
-    source, which makes it ``stale`` (FAILED ones too), or of the service.
+    source, which makes it ``stale`` (FAILED ones too), or of the service. ``fetched_at`` is when the last fetch ended
+    that brought the bytes, and ``seconds`` how long it took; None: before this control plane began.
     """
 
     uri: str
@@ -141,6 +164,8 @@ class Artifact:
     error: str = ""
     reason: str = ""
     retry_at: float | None = None
+    fetched_at: float | None = None
+    seconds: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -176,9 +201,10 @@ class Demand:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Observed:
-    """All facts about one service."""
+    """All facts about one service. ``standby``: what starts are prepared for (``actions.StandBy.token``)."""
 
     replicas: tuple[Replica, ...] = ()
     artifact: Artifact | None = None
     gateway: Gateway = Gateway()
     demand: Demand = Demand()
+    standby: str = ""

@@ -65,10 +65,12 @@ def _model_server(effective: services.Effective) -> actions.ProcessSpec:
         *("--grpc-socket", GRPC_SOCKET),
         *("--request-timeout", str(_request_timeout(effective))),
         *_batching(effective),
+        *(("--max-concurrency", str(limit)) if (limit := effective.container_concurrency) else ()),
         # Answers under way are given before the grace is over, or the supervisor's SIGKILL cuts them off.
         *("--drain-seconds", f"{max(_grace(effective) - _DRAIN_MARGIN, 1.0):g}"),
-        *(("--workers", str(cores)) if (cores := _cores(effective.resources)) else ()),
+        *(("--workers", str(given)) if (given := cores(effective.resources)) else ()),
         *_accelerate(effective.annotations),
+        *_warmup(effective.annotations),
         *("--proof-cache", PROOFS),
         *("--log-format", "json"),
         *effective.args,
@@ -105,6 +107,12 @@ def _accelerate(annotations: Mapping[str, str]) -> tuple[str, ...]:
     """The flag only where something was said; the model server's own default is ``auto``."""
     value = annotations.get(services.ACCELERATE, "")
     return ("--accelerate", value) if value else ()
+
+
+def _warmup(annotations: Mapping[str, str]) -> tuple[str, ...]:
+    """What is said there is data, in which nothing is put in place of ``$(NAME)``."""
+    value = annotations.get(services.WARMUP, "")
+    return ("--warmup", value.replace("$(", "$$(")) if value else ()
 
 
 def _foreign(
@@ -170,15 +178,15 @@ def _variables(env: Mapping[str, str], threads: Mapping[str, str]) -> tuple[tupl
     return tuple((name, actions.Secret(value) if redact.secret_name(name) else value) for name, value in merged.items())
 
 
-def _cores(resources: container.Resources) -> int:
+def cores(resources: container.Resources) -> int:
     """Whole cores that a replica may use; 0 when nothing is said."""
     cpu = (resources.limits or {}).get("cpu", (resources.requests or {}).get("cpu"))
     return 0 if cpu is None else max(1, math.ceil(quantity.cores(cpu)))
 
 
 def _threads(resources: container.Resources) -> dict[str, str]:
-    cores = _cores(resources)
-    return dict.fromkeys(THREAD_VARIABLES, str(cores)) if cores else {}
+    given = cores(resources)
+    return dict.fromkeys(THREAD_VARIABLES, str(given)) if given else {}
 
 
 def _grace(effective: services.Effective) -> float:

@@ -12,20 +12,36 @@ import dataclasses
 from typing import Any
 
 from mlship import errors
-from mlship.api import honour, problems, select
+from mlship.api import honour, problems, scaledobject, select
 from mlship.api import runtime as runtimes
 from mlship.api import service as services
-from mlship.plan import actions, observed, program, replicas, revision, routes, status
+from mlship.plan import (
+    actions,
+    autoscale,
+    elastic,
+    observed,
+    program,
+    replicas,
+    revision,
+    routes,
+    scaling,
+    status,
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Desired:
-    """What the user wants: the service, the runtimes it may select, and whether it shall go."""
+    """What the user wants: the service, the runtimes it may select, what scales it, and whether it shall go.
+
+    ``past`` is ``Plan.past`` of the plan before; None for the first one of a control plane, which reads the status.
+    """
 
     service: services.InferenceService
     namespaced: tuple[runtimes.ServingRuntime, ...] = ()
     cluster: tuple[runtimes.ClusterServingRuntime, ...] = ()
     deleting: bool = False
+    scaled: scaledobject.ScaledObject | None = None
+    past: elastic.Past | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -34,7 +50,8 @@ class Plan:
 
     ``route`` is None for a service that shall go. ``status`` is in Kubernetes' shape. ``wake_at`` (Unix seconds): plan
     again then, even if nothing happens. ``why`` holds one sentence per reason. ``finished``: a service that shall go
-    has nothing left. ``keep`` counts the replicas that stay, ``waits`` names what the plan waits for.
+    has nothing left. ``keep`` counts the replicas that stay, ``waits`` names what the plan waits for. ``scaling`` is
+    what shall be measured (None: nothing), ``past`` is for the next plan.
     """
 
     actions: tuple[actions.Action, ...] = ()
@@ -45,12 +62,15 @@ class Plan:
     finished: bool = False
     keep: int = 0
     waits: tuple[str, ...] = ()
+    scaling: scaling.Scaling | None = None
+    past: elastic.Past | None = None
 
     def summary(self) -> str:
         """One sentence: ``start 1 replica, keep 1; wait for readiness``."""
         starts = sum(isinstance(one, actions.StartReplica) for one in self.actions)
         stops = sum(isinstance(one, actions.StopReplica) for one in self.actions)
         said = ["fetch the model"] if any(isinstance(one, actions.FetchArtifact) for one in self.actions) else []
+        said += ["stand by"] if any(isinstance(one, actions.StandBy) for one in self.actions) else []
         said += [f"start {_count(starts)}"] if starts else []
         said += [f"stop {_count(stops)}"] if stops else []
         said += ["forget the model"] if any(isinstance(one, actions.ForgetArtifact) for one in self.actions) else []
@@ -69,56 +89,103 @@ def plan(desired: Desired, seen: observed.Observed, now: float) -> Plan:
     return _serve(desired, key, seen, now)
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Meant:
+    """What a spec comes down to; with a ``problem`` nothing else is sure."""
+
+    runtime: runtimes.Runtime | None = None
+    target: revision.Target | None = None
+    memory: revision.Memory | None = None
+    scaling: scaling.Scaling | None = None
+    problem: status.Problem | None = None
+
+
 def _serve(desired: Desired, key: observed.ServiceKey, seen: observed.Observed, now: float) -> Plan:
     service = desired.service
     effective = services.effective(service)
-    wanted = max(effective.min_replicas, 0)
-    runtime: runtimes.Runtime | None = None
-    made: revision.Target | None = None
-    memory: revision.Memory | None = None
-    problem: status.Problem | None = None
-    try:
-        runtime = _runtime(effective, desired)
-        spec = program.spec_of(effective, runtime)
-    except errors.MlshipError as error:
-        problem = status.Problem(str(error), _fault(effective, desired, error))
-        memory = revision.read(_stored(service.status))
-    else:
-        known = revision.recall(_stored(service.status), spec)
-        made = revision.target(spec, uri=effective.storage_uri, artifact=seen.artifact, memory=known)
-        memory = revision.remember(made, effective.storage_uri) or known
+    meant = _meant(desired, effective, seen)
+    made = meant.target
+    sized = _sized(desired, effective, meant, seen=seen, now=now)
     assignment = replicas.assign(
         key,
         seen,
         target=made.name if made else "",
         startable=made.startable if made else False,
-        wanted=wanted,
+        wanted=sized.replicas,
         last_ready=status.last_ready(service.status),
     )
     state = status.Situation(
         service=service,
         seen=seen,
         assignment=assignment,
-        wanted=wanted,
+        wanted=sized.replicas,
+        least=sized.least,
+        sleeps=sized.sleeps,
         stopped=effective.stopped,
         now=now,
         uri=effective.storage_uri,
-        runtime=runtime,
+        runtime=meant.runtime,
         target=made,
-        memory=memory,
-        problem=problem,
+        memory=meant.memory,
+        problem=meant.problem,
+        scaling=sized.past.written if sized.past else None,
     )
-    fetches, wake_at = _artifact(state) if made is not None and wanted else ((), None)
-    starts = _starts(state, key)
+    # A model that sleeps is kept at hand: whoever wakes it waits for its start alone.
+    fetches, fetch_at = _artifact(state) if made is not None and (sized.replicas or sized.sleeps) else ((), None)
+    starts = _starts(state, key, because=sized.why)
+    times = [at for at in (fetch_at, sized.wake_at) if at is not None]
     return Plan(
-        actions=(*fetches, *starts, *_stops(state)),
-        route=_route(state, effective, key),
+        actions=(*fetches, *_standby(state), *starts, *_stops(state)),
+        route=_route(state, effective, key, meant.scaling),
         status=status.build(state),
-        wake_at=wake_at,
-        why=_why(state, (*fetches, *starts)),
+        wake_at=min(times, default=None),
+        why=(*((sized.why,) if sized.why else ()), *_why(state, (*fetches, *starts))),
         keep=len(assignment.keep),
         waits=_waits(state, starting=bool(starts), fetching=bool(fetches)),
+        scaling=None if effective.stopped else meant.scaling,
+        past=sized.past,
     )
+
+
+def _meant(desired: Desired, effective: services.Effective, seen: observed.Observed) -> _Meant:
+    stored = _stored(desired.service.status, "newest")
+    runtime: runtimes.Runtime | None = None
+    try:
+        runtime = _runtime(effective, desired)
+        spec = program.spec_of(effective, runtime)
+        wanted = autoscale.scaling_of(desired.service, effective, desired.scaled)
+    except errors.MlshipError as error:
+        problem = status.Problem(str(error), _fault(effective, desired, error))
+        return _Meant(runtime, memory=revision.read(stored), problem=problem)
+    known = revision.recall(stored, spec)
+    made = revision.target(spec, uri=effective.storage_uri, artifact=seen.artifact, memory=known)
+    return _Meant(runtime, made, revision.remember(made, effective.storage_uri) or known, wanted)
+
+
+def _sized(
+    desired: Desired, effective: services.Effective, meant: _Meant, *, seen: observed.Observed, now: float
+) -> elastic.Sized:
+    """How many replicas shall run. Nobody is asked for a stopped service, and one that is not understood stays."""
+    if effective.stopped:
+        return elastic.fixed(0)
+    past = desired.past or elastic.read(_stored(desired.service.status, "scaling"), now)
+    running = _running(desired, meant, seen, past)
+    if meant.scaling is None:
+        number = past.memory.replicas if past else max(effective.min_replicas, running.replicas)
+        return dataclasses.replace(elastic.fixed(number), past=past)
+    return elastic.size(meant.scaling, running, seen.demand, past, now=now)
+
+
+def _running(desired: Desired, meant: _Meant, seen: observed.Observed, past: elastic.Past | None) -> elastic.Running:
+    """What runs, as it would be routed if the number stayed as it is."""
+    service, newest = desired.service, meant.target.name if meant.target else ""
+    proven = status.last_ready(service.status)
+    key = observed.ServiceKey(service.namespace, service.name)
+    number = past.memory.replicas if past else len({one.id.ordinal for one in seen.replicas})
+    now = replicas.assign(key, seen, target=newest, startable=False, wanted=max(number, 1), last_ready=proven)
+    there = {one.id.ordinal for one in (*now.keep, *now.draining, *now.stop)}
+    updating = bool(newest and now.serving) and now.serving != newest
+    return elastic.Running(replicas=len(there), ready=len(now.routed), updating=updating, newest=newest, proven=proven)
 
 
 def _runtime(effective: services.Effective, desired: Desired) -> runtimes.Runtime | None:
@@ -144,9 +211,10 @@ def _fault(effective: services.Effective, desired: Desired, problem: errors.Mlsh
     return "RuntimeDisabled" if any(one.spec.disabled for one in named) else "NoSupportingRuntime"
 
 
-def _stored(stored: dict[str, Any] | None) -> object:
+def _stored(stored: dict[str, Any] | None, name: str) -> object:
+    """A part of what mlship itself has written into a status."""
     own = (stored or {}).get("mlship")
-    return own.get("newest") if isinstance(own, dict) else None
+    return own.get(name) if isinstance(own, dict) else None
 
 
 def _artifact(state: status.Situation) -> tuple[tuple[actions.Action, ...], float | None]:
@@ -168,11 +236,19 @@ def _artifact(state: status.Situation) -> tuple[tuple[actions.Action, ...], floa
     return (actions.FetchArtifact(uri, why=why),), None
 
 
-def _starts(state: status.Situation, key: observed.ServiceKey) -> tuple[actions.StartReplica, ...]:
+def _standby(state: status.Situation) -> tuple[actions.StandBy, ...]:
+    """What a service that sleeps shall have at hand. One that runs has it, since it was started."""
+    if state.target is None or state.wanted or state.stopped:
+        return ()
+    ahead = actions.StandBy(state.target.spec)
+    return () if state.seen.standby == ahead.token else (ahead,)
+
+
+def _starts(state: status.Situation, key: observed.ServiceKey, *, because: str) -> tuple[actions.StartReplica, ...]:
     made = state.target
     if made is None:
         return ()
-    why = "it is missing"
+    why = because or "it is missing"
     if state.assignment.serving not in ("", made.name):
         why = f"revision {made.name} replaces {state.assignment.serving}"
     return tuple(
@@ -195,22 +271,41 @@ def _not_wanted(state: status.Situation, replica: observed.Replica) -> str:
     if state.wanted == 0:
         if state.leaving:
             return "the service is deleted"
-        return "the service is stopped" if state.stopped else "minReplicas is 0"
+        return "the service is stopped" if state.stopped else "no replica shall run"
     if replica.id.revision == state.newest:
         return f"{_count(state.wanted)} shall run"
     return f"revision {state.newest} replaces it"
 
 
-def _route(state: status.Situation, effective: services.Effective, key: observed.ServiceKey) -> routes.ServiceRoute:
+def _route(
+    state: status.Situation, effective: services.Effective, key: observed.ServiceKey, wanted: scaling.Scaling | None
+) -> routes.ServiceRoute:
+    """The route. One that may sleep and has nobody who answers is gated; its replicas are let go of behind that."""
     endpoints = tuple(sorted({one.endpoint for one in state.assignment.routed if one.endpoint is not None}))
     splits = (routes.Split(state.assignment.serving, weight=100, endpoints=endpoints),) if endpoints else ()
+    gate = None
+    if wanted is not None and state.sleeps and state.newest and not endpoints:
+        splits = (routes.Split(state.newest, weight=100, endpoints=()),)
+        gate = routes.Gate(patience=wanted.patience, places=wanted.places, hopeless=_hopeless(state))
     return routes.ServiceRoute(
         service=key,
         created=state.service.metadata.creation_timestamp or "",
         timeout=float(max(effective.timeout, 1)),
         splits=splits,
         message="" if splits else _unanswered(state),
+        gate=gate,
     )
+
+
+def _hopeless(state: status.Situation) -> str:
+    """Why nobody shall be held: the newest revision cannot come up by itself. Empty: there is hope."""
+    reason, message = status.waiting_for(state)
+    artifact = state.seen.artifact
+    final = artifact is None or artifact.retry_at is None
+    if reason in ("ModelLoadFailed", "CrashLoop") or (reason == "ModelFetchFailed" and final):
+        service = state.service
+        return f"{service.namespace}/{service.name} cannot start. {message} `{status.why_command(service)}` says more."
+    return ""
 
 
 def _unanswered(state: status.Situation) -> str:
@@ -229,7 +324,7 @@ def _why(state: status.Situation, todo: tuple[actions.Action, ...]) -> tuple[str
         said = [f"the model is fetched: {said[0]}"]
     assignment = state.assignment
     reason, message = status.waiting_for(state)
-    if reason:
+    if reason and not state.asleep:
         said.append(message)
     if assignment.serving and assignment.serving != state.newest and state.newest:
         said.append(
@@ -270,13 +365,14 @@ def _farewell(
         service=service, seen=seen, assignment=assignment, wanted=0, stopped=False, now=now, leaving=True
     )
     todo: tuple[actions.Action, ...] = _stops(state)
-    if not assignment.present and seen.artifact is not None:
-        todo = (actions.ForgetArtifact(seen.artifact.uri),)
+    if not assignment.present:
+        forget = (actions.ForgetArtifact(seen.artifact.uri),) if seen.artifact is not None else ()
+        todo = (*forget, *((actions.StandDown(),) if seen.standby else ()))
     return Plan(
         actions=todo,
         status=status.build(state),
         why=_why(state, ()),
-        finished=not assignment.present and seen.artifact is None,
+        finished=not assignment.present and seen.artifact is None and not seen.standby,
         waits=_waits(state, starting=False, fetching=False),
     )
 

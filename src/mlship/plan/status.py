@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mlship.api import meta, redact
@@ -37,6 +37,8 @@ class Situation:
     """All that a status is made of.
 
     ``problem``: why the spec cannot be carried out; then ``target`` is None. ``leaving``: the service is being deleted.
+    ``least``: from so many ready replicas on it is ready, those beyond are for a load; None: all. ``sleeps``: it may
+    have none, and requests are held until it has one. ``scaling`` is what the scaler remembers.
     """
 
     service: services.InferenceService
@@ -51,6 +53,19 @@ class Situation:
     memory: revision.Memory | None = None
     problem: Problem | None = None
     leaving: bool = False
+    least: int | None = None
+    sleeps: bool = False
+    scaling: Mapping[str, Any] | None = None
+
+    @property
+    def enough(self) -> int:
+        """How many ready replicas make it ready."""
+        return self.wanted if self.least is None else min(self.least, self.wanted)
+
+    @property
+    def asleep(self) -> bool:
+        """Whether it rests without a replica, to be woken by a request."""
+        return self.sleeps and self.wanted == 0 and self.problem is None
 
     @property
     def newest(self) -> str:
@@ -134,18 +149,37 @@ def waiting_for(state: Situation) -> tuple[str, str]:
     if state.problem is not None:
         return state.problem.reason, _sentence(state.problem.message)
     if state.wanted > 0:
-        serves = state.ready >= state.wanted
+        serves = state.ready >= (state.wanted if state.failure else state.enough)
         return ("", "") if serves else _artifact_trouble(state) or _replica_trouble(state)
+    if state.asleep:
+        return _artifact_trouble(state) or ("ScaledToZero", "It sleeps; the first request wakes it.")
     if state.leaving:
         return "Deleting", "The service is being deleted."
     if state.stopped:
         return "Stopped", "The service is stopped by its annotation serving.kserve.io/stop."
-    return "ScaledToZero", "minReplicas is 0: no replica shall run."
+    return "ScaledToZero", "It is held at 0 replicas."
+
+
+def _held(state: Situation) -> tuple[str, str] | None:
+    """What makes a service ready that has no ready replica: its requests are held until it has one. None: it is not.
+
+    Only a revision that was ready before is counted on to come up again.
+    """
+    reason, message = waiting_for(state)
+    if state.asleep and reason == "ScaledToZero":
+        return reason, message
+    proven = bool(state.newest) and state.newest == last_ready(state.service.status)
+    if state.sleeps and not state.assignment.routed and reason == "Starting" and proven:
+        return "Waking", "It wakes up; requests are held until it answers."
+    return None
 
 
 def _artifact_trouble(state: Situation) -> tuple[str, str] | None:
     artifact = state.seen.artifact
     if state.target is None or state.target.startable:
+        return None
+    if state.asleep and state.newest and (artifact is None or artifact.state is observed.ArtifactState.FETCHING):
+        # What it was before a start of the control plane is known, and its bytes are being looked for.
         return None
     uri = redact.uri(state.uri)
     if artifact is None or artifact.uri != state.uri:
@@ -186,11 +220,14 @@ def _name(replica: observed.ReplicaId, count: str) -> str:
 
 def _conditions(state: Situation) -> Iterable[meta.Condition]:
     reason, message = waiting_for(state)
+    held = _held(state)
     latest = meta.Condition("LatestDeploymentReady", _TRUE)
-    if reason:
+    if held is not None:
+        reason, message = held
+    elif reason:
         keeps = _keeps_serving(state)
         latest = meta.Condition("LatestDeploymentReady", _truth(reason), reason, f"{message}{keeps}")
-    parts = (_predictor(state, reason, message), latest, _ingress(state))
+    parts = (_predictor(state, reason, message, held=held is not None), latest, _ingress(state, held=held is not None))
     bad = next((one for one in parts if one.status is _FALSE), None) or next(
         (one for one in parts if one.status is _UNKNOWN), None
     )
@@ -198,7 +235,7 @@ def _conditions(state: Situation) -> Iterable[meta.Condition]:
     if bad is not None and latest.status is not _TRUE and bad.type == "PredictorReady":
         bad = latest
     if bad is None:
-        yield meta.Condition("Ready", _TRUE)
+        yield meta.Condition("Ready", _TRUE, *(held or ()))
     else:
         yield meta.Condition("Ready", bad.status, bad.reason, bad.message)
     yield from parts
@@ -219,7 +256,9 @@ def _keeps_serving(state: Situation) -> str:
     return f" Revision {serving} keeps serving."
 
 
-def _predictor(state: Situation, reason: str, message: str) -> meta.Condition:
+def _predictor(state: Situation, reason: str, message: str, *, held: bool) -> meta.Condition:
+    if held:
+        return meta.Condition("PredictorReady", _TRUE, reason, message)
     if state.assignment.routed:
         return meta.Condition("PredictorReady", _TRUE)
     return meta.Condition(
@@ -227,11 +266,15 @@ def _predictor(state: Situation, reason: str, message: str) -> meta.Condition:
     )
 
 
-def _ingress(state: Situation) -> meta.Condition:
+def _ingress(state: Situation, *, held: bool) -> meta.Condition:
     gateway = state.seen.gateway
     if not gateway.running:
         text = gateway.message or "The gateway is not running."
         return meta.Condition("IngressReady", _FALSE, "GatewayDown", text)
+    if held and state.seen.demand.gated:
+        return meta.Condition("IngressReady", _TRUE)
+    if held:
+        return meta.Condition("IngressReady", _FALSE, "GateDown", "The gate that would wake it does not answer.")
     if not state.assignment.routed:
         return meta.Condition("IngressReady", _UNKNOWN, "NoReplicaReady", "There is no ready replica to route to.")
     routed = {one.endpoint for one in state.assignment.routed}
@@ -249,7 +292,7 @@ def _ingress(state: Situation) -> meta.Condition:
 
 def _component(state: Situation) -> dict[str, Any]:
     before = last_ready(state.service.status)
-    ready = state.newest if state.newest and state.ready >= max(state.wanted, 1) else before
+    ready = state.newest if state.newest and state.ready >= max(state.enough, 1) else before
     component: dict[str, Any] = {"latestCreatedRevision": state.newest, "latestReadyRevision": ready}
     if url := url_of(state):
         authority = state.seen.gateway.url.rstrip("/").partition("://")[2]
@@ -276,9 +319,9 @@ def _model_status(state: Situation) -> dict[str, Any]:
 def _transition(state: Situation) -> tuple[str, str]:
     if state.problem is not None:
         return "InvalidSpec", "FailedToLoad"
-    if state.wanted == 0:
-        return "UpToDate", "Standby"
     reason, _ = waiting_for(state)
+    if state.wanted == 0 and (not state.asleep or reason == "ScaledToZero"):
+        return "UpToDate", "Standby"
     if not reason or state.ready:
         return "UpToDate" if not reason else "InProgress", "Loaded"
     if reason in ("ModelLoadFailed", "CrashLoop", "ModelFetchFailed"):
@@ -316,6 +359,8 @@ def _own(state: Situation) -> dict[str, Any]:
         own["acceleration"] = acceleration.as_dict(found)
     if state.memory is not None:
         own["newest"] = state.memory.as_dict()
+    if state.scaling is not None:
+        own["scaling"] = dict(state.scaling)
     return own
 
 

@@ -94,7 +94,8 @@ class Batcher:
 
     def _view(self) -> batching.View:
         waiting = len(self._line) + self._expected
-        return batching.View(waiting=waiting, running=len(self._started), mean_seconds=self._mean_seconds)
+        inside = sum(map(len, self._started.values())) if self._limits.most else 0
+        return batching.View(waiting, running=len(self._started), mean_seconds=self._mean_seconds, inside=inside)
 
     def _find_loop(self) -> asyncio.AbstractEventLoop:
         self._loop = asyncio.get_running_loop()
@@ -161,7 +162,7 @@ class Batcher:
         if not batching.admits(view, self._limits):
             raise errors.Overloaded(
                 f"{self._label}: {view.running} executions run and {view.waiting} requests wait, the queue is full.",
-                hint="Repeat later, add replicas, or raise --queue-size or --workers.",
+                hint="Repeat later, add replicas, or raise --queue-size, --workers or --max-concurrency.",
                 retry_after=batching.retry_after(view, self._limits),
             )
         if now >= deadline:
@@ -230,9 +231,9 @@ class Batcher:
         groups = self._line.groups() if self._limits.latency else [self._line.head()]
         waits = []
         for key, group in groups:
-            decision = batching.decide(group, self._limits, now=now)
+            decision = batching.decide(group, self._limits, now=now, inside=self._view().inside)
             if isinstance(decision, batching.Take):
-                return self._in_time(self._line.take(key, decision.rows), now)
+                return self._in_time(self._line.take(key, decision.rows, most=decision.requests), now)
             waits.append(decision.until)
         self._wake_at(min(waits), loop)
         return None

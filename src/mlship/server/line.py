@@ -60,7 +60,9 @@ class _Group:
 
     @property
     def view(self) -> batching.Group:
-        return batching.Group(rows=self.rows, since=next(iter(self.items)).since, alone=self.alone)
+        return batching.Group(
+            rows=self.rows, since=next(iter(self.items)).since, alone=self.alone, requests=len(self.items)
+        )
 
 
 class Line:
@@ -144,11 +146,12 @@ class Line:
         found = [(key, group.view) for key, group in self._groups.items()]
         return sorted(found, key=lambda each: each[1].since)
 
-    def take(self, key: Hashable, rows: int) -> list[Item]:
+    def take(self, key: Hashable, rows: int, *, most: int | None = None) -> list[Item]:
         """Take out the oldest of a group: one, and as many of those next to it as have ``rows`` rows together.
 
         Args:
             key: as ``head`` or ``groups`` gave it.
+            most: no more requests than so many, one at least; None: no limit.
         """
         taken: list[Item] = []
         for item in list(self._groups[key].items):
@@ -157,6 +160,6 @@ class Line:
                 break
             taken.append(item)
             self.remove(item)
-            if rows <= 0:
+            if rows <= 0 or len(taken) == most:
                 break
         return taken

@@ -13,10 +13,10 @@ import importlib.metadata
 import logging
 import pathlib
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from typing import cast
 
 from mlship import errors
-from mlship.server import acceleration, example, logs, process_runner, worker
+from mlship.server import acceleration, example, logs, process_runner, warmup
 from mlship.server import model as contract
 from mlship.server.accelerate import verdict
 from mlship.server.artifact import find, versions
@@ -33,7 +33,7 @@ class Source:
     ``accelerate``: whether it may be compiled, and how close the compiled form must be; ``proofs``: the folder in which
     proofs of that are kept, None when they are not. ``threads``: those its library may use for one call; 0 leaves that
     to the library. ``processes``: in how many processes of its own it runs; 0: on this server's threads; None: as its
-    own code says.
+    own code says. ``warmup``: what it answers before it is loaded.
     """
 
     name: str
@@ -45,6 +45,7 @@ class Source:
     proofs: pathlib.Path | None = None
     threads: int = 0
     processes: int | None = None
+    warmup: warmup.Wish = dataclasses.field(default_factory=warmup.Wish)
 
     @property
     def label(self) -> str:
@@ -54,15 +55,19 @@ class Source:
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class Loaded:
-    """A model that works, its example row if it has one, and how far it is with being compiled."""
+    """A model that works, its example row if it has one, and how far it is with being compiled.
+
+    ``warm_up_seconds``: how long it took to answer for the first times.
+    """
 
     model: contract.Model
     example: example.Example | None
     acceleration: acceleration.Acceleration
+    warm_up_seconds: float = 0.0
 
 
 Load = Callable[[Source], contract.Model]
-RunCoroutine = Callable[[Any], Any]
+RunCoroutine = warmup.RunCoroutine
 
 
 def from_disk(source: Source) -> contract.Model:
@@ -115,19 +120,21 @@ def load(source: Source, *, open_model: Load, run_coroutine: RunCoroutine) -> Lo
     model = _open(source, open_model)
     try:
         row = _example(source, model)
-        if row is not None:
-            _warm_up(source, model, row, run_coroutine)
+        warm = warmup.run(
+            model, label=source.label, path=source.path, wish=source.warmup, row=row, run_coroutine=run_coroutine
+        )
         if process_runner.wanted(model, source.processes):
             # One way to be quick: what runs in processes is not compiled as well.
             why = "it runs in processes of its own"
             state = acceleration.Acceleration(verdict.Report(source.accelerate, reason=why))
-            return Loaded(model=process_runner.spread(model, source), example=row, acceleration=state)
+            spread = process_runner.spread(model, source)
+            return Loaded(model=spread, example=row, acceleration=state, warm_up_seconds=warm)
         served, state = acceleration.begun(model, path=source.path, mode=source.accelerate, kept=source.proofs, row=row)
     except BaseException:
         model.close()
         raise
     acceleration.told(state, model=source.name, version=source.version)
-    return Loaded(model=served, example=row, acceleration=state)
+    return Loaded(model=served, example=row, acceleration=state, warm_up_seconds=warm)
 
 
 def _open(source: Source, open_model: Load) -> contract.Model:
@@ -137,35 +144,15 @@ def _open(source: Source, open_model: Load) -> contract.Model:
         raise
     except ImportError as error:
         raise errors.ModelError(
-            f"{source.label} needs a module that is not installed: {_said(error)}.",
+            f"{source.label} needs a module that is not installed: {logs.said(error)}.",
             hint=f"Install it: pip install {error.name or 'the module'}.",
         ) from error
     except (Exception, SystemExit) as error:
-        raise errors.ModelError(f"{source.label} could not be loaded: {_said(error)}.") from error
+        raise errors.ModelError(f"{source.label} could not be loaded: {logs.said(error)}.") from error
 
 
 def _example(source: Source, model: contract.Model) -> example.Example | None:
     try:
         return example.of(model)
     except Exception as error:
-        raise errors.ModelError(f"{source.label} failed to name an example row: {_said(error)}.") from error
-
-
-def _warm_up(source: Source, model: contract.Model, row: example.Example, run_coroutine: RunCoroutine) -> None:
-    try:
-        answer: Any = model.infer(row.inputs, outputs=(), parameters={})
-        if worker.is_coroutine(model):
-            run_coroutine(answer)
-    except errors.SpecError as error:
-        # A row made of zeros may be one that this model rightly refuses; its own row may not.
-        if row.genuine:
-            raise errors.ModelError(f"{source.label} refused its own example row: {_said(error)}.") from error
-        LOG.warning("warm-up row refused", extra=logs.fields(model=source.name, error=_said(error)))
-    except (Exception, SystemExit) as error:
-        raise errors.ModelError(f"{source.label} failed its warm-up inference: {_said(error)}.") from error
-
-
-def _said(error: BaseException) -> str:
-    if isinstance(error, errors.MlshipError):
-        return logs.one_line(str(error), limit=400).rstrip(".")
-    return logs.one_line(f"{type(error).__name__}: {error}", limit=300).rstrip(".")
+        raise errors.ModelError(f"{source.label} failed to name an example row: {logs.said(error)}.") from error

@@ -18,6 +18,8 @@ from typing import Any, TextIO
 
 import orjson
 
+from mlship import errors
+
 _FIELDS = "mlship_fields"
 _MAX_TEXT = 2000
 _MAX_ERROR = 500
@@ -36,6 +38,13 @@ def one_line(text: str, *, limit: int = _MAX_TEXT) -> str:
     """``text`` folded to one line of at most ``limit`` characters."""
     folded = " ".join(text.split())
     return folded if len(folded) <= limit else f"{folded[: limit - 1]}…"
+
+
+def said(error: BaseException) -> str:
+    """An error as a clause of another sentence: one line, without its full stop."""
+    if isinstance(error, errors.MlshipError):
+        return one_line(str(error), limit=400).rstrip(".")
+    return one_line(f"{type(error).__name__}: {error}", limit=300).rstrip(".")
 
 
 def _record_fields(record: logging.LogRecord) -> dict[str, Any]:

@@ -62,10 +62,10 @@ def main(arguments: list[str] | None = None, start: started.Start | None = None)
     """The command line. ``start`` is the one under way; without it, that of this process."""
     try:
         chosen = settings.parse(sys.argv[1:] if arguments is None else arguments)
+        return run(chosen, start or started.cold(chosen.ready_fd))
     except errors.SpecError as error:
         sys.stderr.write(f"{error}\n")
         return Exit.USAGE
-    return run(chosen, start)
 
 
 def run(chosen: settings.Settings, start: started.Start | None = None) -> int:
@@ -155,6 +155,7 @@ class _Server:
             queue_size=chosen.queue_size,
             max_batch_size=chosen.max_batch_size,
             batch_latency=chosen.batch_latency_ms / 1e3,
+            max_concurrency=chosen.max_concurrency,
             drain_seconds=chosen.drain_seconds,
             discover=functools.partial(_discover, chosen),
             observer=counters,
@@ -197,9 +198,9 @@ class _Server:
     async def _load(self, start: started.Start) -> errors.MlshipError | None:
         failures = await self._models.load_all()
         await self._open.wait()
-        start.over("load")
+        start.over("load", last=("warm-up", self._models.warm_up_seconds))
         if not failures:
-            start.on_ready()
+            start.ready()
             LOG.info("started", extra=logs.fields(**start.fields()))
         # What is here now stays: collections need not walk through the libraries and the models again and again.
         # In a fork the libraries are out of sight already, and to collect the little else would fill shared pages.
@@ -266,6 +267,7 @@ def _discover(chosen: settings.Settings) -> list[loading.Source]:
                 proofs=chosen.proof_cache,
                 threads=threads,
                 processes=chosen.worker_processes,
+                warmup=chosen.wish,
             )
             for source in found
         ]

@@ -71,6 +71,7 @@ class Repository:
         discover: the sources that exist now under a name, for ``load`` of what is not registered yet.
         max_batch_size: rows up to which waiting requests are joined; 0 and 1 join nothing.
         batch_latency: seconds that a request may wait for others although a worker is free.
+        max_concurrency: requests of a model in execution at once; 0: no limit.
         drain_seconds: how long an unloaded model may take to finish what it has begun.
         proving: who has compiled forms proven.
     """
@@ -83,13 +84,16 @@ class Repository:
         drain_seconds: float,
         max_batch_size: int = 1,
         batch_latency: float = 0.0,
+        max_concurrency: int = 0,
         open_model: loading.Load = loading.from_disk,
         discover: Callable[[], Iterable[loading.Source]] = tuple,
         observer: Observer | None = None,
         proving: prover.Prover | None = None,
     ) -> None:
         self._engine = engine
-        self._policy = serving.Policy(queue_size, max_batch_size=max_batch_size, batch_latency=batch_latency)
+        self._policy = serving.Policy(
+            queue_size, max_batch_size=max_batch_size, batch_latency=batch_latency, max_concurrency=max_concurrency
+        )
         self._drain_seconds = drain_seconds
         self._open_model = open_model
         self._discover = discover
@@ -99,6 +103,7 @@ class Repository:
         # The model that a name without a version means, once asked for; empty again when any model changes.
         self._default_served: dict[str, Served] = {}
         self._draining = ""
+        self.warm_up_seconds = 0.0
         self._tasks = aio.Tasks(_log_failure)
 
     # What there is
@@ -264,6 +269,7 @@ class Repository:
                 LOG.error("load failed", exc_info=error, extra=logs.fields(model=source.name))
                 return self._load_failed(entry, errors.BackendError(f"{source.label}: {error!r}"), begun)
             self._note(source, begun, ok=True)
+            self.warm_up_seconds += loaded.warm_up_seconds
             old, entry.served = entry.served, self._serve(entry, loaded)
             self._default_served.clear()
             entry.state, entry.reason = states.State.READY, ""

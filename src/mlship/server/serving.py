@@ -49,14 +49,19 @@ class Policy:
     queue_size: int
     max_batch_size: int = 1
     batch_latency: float = 0.0
+    max_concurrency: int = 0
 
     def limits(self, model: contract.Model, slots: int) -> batching.Limits:
         """The limits of a model that may run ``slots`` executions at once."""
         # Coroutines run side by side already: what they wait for is not made faster by waiting together.
         if self.max_batch_size < 2 or worker.is_coroutine(model) or not joining.joinable(model):
-            return batching.Limits(queue_size=self.queue_size, slots=slots)
+            return batching.Limits(self.queue_size, slots, most=self.max_concurrency)
         return batching.Limits(
-            queue_size=self.queue_size, slots=slots, max_rows=self.max_batch_size, latency=self.batch_latency
+            self.queue_size,
+            slots,
+            max_rows=self.max_batch_size,
+            latency=self.batch_latency,
+            most=self.max_concurrency,
         )
 
 

@@ -9,7 +9,7 @@ import pathlib
 from collections.abc import Callable, Mapping, Sequence
 
 from mlship import cores, errors
-from mlship.server import folder, loading, logs
+from mlship.server import folder, loading, logs, warmup
 from mlship.server.accelerate import verdict
 
 _MEBIBYTE = 1024 * 1024
@@ -22,8 +22,9 @@ class Settings:
     """What to serve (a model, or a folder of models), where, and within which limits.
 
     ``http_socket`` wins over ``host`` and ``port``; port 0 takes a free one, ``grpc_port`` None means no gRPC,
-    ``proof_cache`` None that a compiled form is proven anew at each start. Pools of threads are sized to ``cpus``, and
-    so is ``threads`` where ``workers`` is None.
+    ``proof_cache`` None that a compiled form is proven anew at each start; ``ready_fd`` is this server's end of the
+    line on which it tells its supervisor how its start goes. Pools of threads are sized to ``cpus``, and so is
+    ``threads`` where ``workers`` is None.
     """
 
     model_path: pathlib.Path | None = None
@@ -39,12 +40,18 @@ class Settings:
     port: int = 8080
     grpc_socket: pathlib.Path | None = None
     grpc_port: int | None = None
+    ready_fd: int | None = None
+    warmup_given: str = ""
+    warmup_requests: pathlib.Path | None = None
+    warmup_seconds: float = 10.0
+    warmup_count: int = 3
     max_body_bytes: int = 256 * _MEBIBYTE
     request_timeout: float = 60.0
     cpus: int = dataclasses.field(default_factory=cores.available)
     workers: int | None = None
     worker_processes: int | None = None
     queue_size: int = 1000
+    max_concurrency: int = 0
     max_batch_size: int = 128
     batch_latency_ms: float = 0.0
     drain_seconds: float = 30.0
@@ -55,6 +62,10 @@ class Settings:
         """Raise SpecError for what no flag's type can say."""
         if (self.model_path is None) == (self.model_repository is None):
             raise errors.SpecError("give either --model-path with --model-name, or --model-repository.")
+        if self.warmup_given and self.model_repository is not None:
+            raise errors.SpecError(
+                "--warmup is for one model.", hint=f"Put a {warmup.NAME} into the folder of each model."
+            )
         folder.check_name(self.model_name)
         folder.check_version(self.model_version)
 
@@ -77,7 +88,13 @@ class Settings:
             accelerate=self.accelerate,
             proofs=self.proof_cache,
             processes=self.worker_processes,
+            warmup=self.wish,
         )
+
+    @property
+    def wish(self) -> warmup.Wish:
+        """What models answer before they are ready."""
+        return warmup.Wish(self.warmup_given, self.warmup_requests, seconds=self.warmup_seconds, most=self.warmup_count)
 
 
 def parse(arguments: Sequence[str]) -> Settings:
@@ -124,6 +141,22 @@ def _parser() -> argparse.ArgumentParser:
     where.add_argument("--port", type=_whole(0, 65535), help="port for REST, 0 for a free one (8080)")
     where.add_argument("--grpc-socket", type=pathlib.Path, help="Unix socket for gRPC")
     where.add_argument("--grpc-port", type=_whole(0, 65535), help="port for gRPC, 0 for a free one; none by default")
+    where.add_argument("--ready-fd", type=_whole(3, 2**20), help=argparse.SUPPRESS)
+    first = parser.add_argument_group("before it is ready")
+    first.add_argument(
+        "--warmup",
+        dest="warmup_given",
+        metavar="FILE|JSON",
+        help="V2 requests that the model must answer before it is ready (warmup.json in its folder, else an example)",
+    )
+    first.add_argument(
+        "--warmup-requests",
+        type=pathlib.Path,
+        metavar="FILE",
+        help="a V2 request on each line, as logged, to answer first",
+    )
+    first.add_argument("--warmup-seconds", type=_seconds, help="after which no more of them is begun (10)")
+    first.add_argument("--warmup-count", type=_whole(1, 1000), help="how many at most (3)")
     limits = parser.add_argument_group("limits")
     limits.add_argument("--max-body-bytes", type=_whole(1, 2**31 - 1), help="largest request, REST and gRPC (256 MiB)")
     limits.add_argument("--request-timeout", type=_seconds, help="seconds a request may take (60)")
@@ -137,6 +170,11 @@ def _parser() -> argparse.ArgumentParser:
         help="processes that run each model instead of threads, 0: none (as the model's own code says, else none)",
     )
     limits.add_argument("--queue-size", type=_whole(0, 10**6), help="requests that may wait for a worker (1000)")
+    limits.add_argument(
+        "--max-concurrency",
+        type=_whole(0, 10**6),
+        help="requests of a model that run at the same time, joined or not, 0: no limit; the others wait (0)",
+    )
     limits.add_argument(
         "--max-batch-size", type=_whole(0, 10**6), help="rows up to which waiting requests are joined; 1: never (128)"
     )

@@ -1,8 +1,8 @@
 """A model server that has imported everything and loaded nothing, and forks a replica whenever it is asked to.
 
 ``python -m mlship.server.zygote --framework sklearn ROOM`` is started by a control plane, which holds the other end of
-its standard input: a socket, and the only way to ask it for anything. When that end closes, or after ``--idle``
-seconds without a request and without a child, it ends; its replicas go on. Words and their order: ``mlship.forks``.
+its standard input: a socket, and the only way to ask it for anything. When that end closes it ends; its replicas go
+on. Words and their order: ``mlship.forks``.
 
 It has one thread, always, and refuses to fork when it finds more: a lock that another thread holds at that moment
 would stay locked in the child for ever. It opens no model, no session and no event loop. It waits for its children,
@@ -33,7 +33,6 @@ from mlship import errors, forks
 from mlship.server import guise, holes, logs, preload, settings
 
 LOG = logging.getLogger("mlship.zygote")
-IDLE_SECONDS = 900.0
 _GO_SECONDS = 20.0
 _TASKS = pathlib.Path("/proc/self/task")
 
@@ -54,10 +53,9 @@ class Child:
 class Zygote:
     """Answers the requests that come through ``control`` until it closes."""
 
-    def __init__(self, control: socket.socket, place: guise.Guise, *, idle: float) -> None:
+    def __init__(self, control: socket.socket, place: guise.Guise) -> None:
         self._control = control
         self._place = place
-        self._idle = idle
         self._lines: dict[int, socket.socket] = {}
         self._woken, self._wake = socket.socketpair()
         self._woken.setblocking(False)
@@ -71,9 +69,7 @@ class Zygote:
         waiting.register(self._control, select.POLLIN)
         waiting.register(self._woken, select.POLLIN)
         while True:
-            ready = dict(waiting.poll(self._idle * 1000))
-            if not ready and not self._lines:
-                return None
+            ready = dict(waiting.poll())
             if self._woken.fileno() in ready:
                 self._reap()
             if self._control.fileno() in ready:
@@ -240,7 +236,7 @@ def main(arguments: Sequence[str]) -> int:
     # left as it is: the holes that it would leave are where children would put what is new, a page copied for each.
     gc.freeze()
     holes.fill()
-    zygote = Zygote(control, place, idle=asked.idle)
+    zygote = Zygote(control, place)
     place.wear(sys.orig_argv[:-2], {})
     seconds = round(time.monotonic() - begun, 3)
     LOG.info("zygote ready", extra=logs.fields(framework=asked.framework, seconds=seconds, threads=count_threads()))
@@ -254,11 +250,7 @@ def _serve(child: Child) -> int:
     from mlship.server import main as server
     from mlship.server import started
 
-    def ready() -> None:
-        _tell(child.line, forks.Ready())
-        child.line.close()
-
-    start = started.Start("forked", child.request.asked, on_ready=ready)
+    start = started.Start("forked", child.request.asked, tell=started.on_line(child.line))
     start.phases["wait"] = max(0.0, child.forked - child.request.asked)
     if child.chosen is None:
         server.leave(server.main(list(child.request.argv), start))
@@ -269,7 +261,6 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=f"python -m {forks.PROGRAM}", description="Forks replicas.")
     parser.add_argument("--framework", required=True, choices=sorted(preload.LIBRARIES))
     parser.add_argument("--home", default="", help="the installation it belongs to, for whoever lists processes")
-    parser.add_argument("--idle", type=float, default=IDLE_SECONDS, help="seconds without work until it ends")
     parser.add_argument("room", help="in which children write what they are")
     return parser
 

@@ -51,8 +51,9 @@ def forked(nursery, folder, made):
     newborn.go()
     try:
         newborn.line.settimeout(60)
-        word = forks.decode(newborn.line.recv(forks.LARGEST))
-        assert word == forks.Ready(), (folder / "log").read_text()
+        while isinstance(word := forks.decode(newborn.line.recv(forks.LARGEST)), forks.Underway):
+            pass
+        assert isinstance(word, forks.Ready), (folder / "log").read_text()
         with httpx.Client(transport=httpx.HTTPTransport(uds=str(folder / "h")), base_url="http://m") as client:
             yield client
         os.kill(newborn.pid, signal.SIGTERM)

@@ -33,6 +33,16 @@ def resource(name: str, **target: Any) -> dict[str, Any]:
         ({"minReplicas": -1}, ["p.minReplicas"]),
         ({"maxReplicas": -1}, ["p.maxReplicas"]),
         ({"minReplicas": 3, "maxReplicas": 2}, ["p.minReplicas"]),
+        ({"maxReplicas": 2, "annotations": {"autoscaling.knative.dev/min-scale": "3"}}, ["p.minReplicas"]),
+        (
+            {"annotations": {"autoscaling.knative.dev/window": "1s"}},
+            ['p.annotations["autoscaling.knative.dev/window"]'],
+        ),
+        ({"scaleTarget": 0}, ["p.scaleTarget"]),
+        (
+            {"autoScaling": {"behavior": {"scaleUp": {"selectPolicy": "Most"}}}},
+            ["p.autoScaling.behavior.scaleUp.selectPolicy"],
+        ),
         ({"timeout": 0}, ["p.timeout"]),
         ({"containerConcurrency": -1}, ["p.containerConcurrency"]),
         ({"canaryTrafficPercent": 101}, ["p.canaryTrafficPercent"]),

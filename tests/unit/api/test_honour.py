@@ -37,11 +37,6 @@ def test_what_this_version_does_is_accepted_without_a_word(raw_service: Make) ->
 @pytest.mark.parametrize(
     ("predictor", "field"),
     [
-        ({"minReplicas": 0}, "minReplicas"),
-        ({"scaleTarget": 3}, "scaleTarget"),
-        ({"scaleMetric": "cpu"}, "scaleMetric"),
-        ({"autoScaling": {}}, "autoScaling"),
-        ({"containerConcurrency": 1}, "containerConcurrency"),
         ({"canaryTrafficPercent": 0}, "canaryTrafficPercent"),
         ({"logger": {}}, "logger"),
         ({"initContainers": []}, "initContainers"),
@@ -59,14 +54,19 @@ def test_a_batcher_is_honoured_where_mlship_serves(raw_service: Make, raw_predic
     assert refused(raw_predictor({"batcher": batcher, "containers": [alone]})) == ["spec.predictor.batcher"]
 
 
-def test_no_limit_for_concurrency_is_what_happens(raw_service: Make) -> None:
-    assert judged(raw_service(predictor={"containerConcurrency": 0})) == ()
+def test_a_limit_of_requests_is_kept_where_mlship_serves(raw_service: Make, raw_predictor: Make) -> None:
+    assert judged(raw_service(predictor={"containerConcurrency": 4})) == ()
+    for limit, fields in ((4, ["spec.predictor.containerConcurrency"]), (0, [])):
+        alone = {"containers": [{"name": "c", "command": ["serve"]}], "containerConcurrency": limit}
+        assert refused(raw_predictor(alone)) == fields
+    assert refused(raw_service(predictor={"containerConcurrency": 4}, command=["serve"])) == [
+        "spec.predictor.containerConcurrency"
+    ]
 
 
 @pytest.mark.parametrize(
     ("predictor", "field"),
     [
-        ({"maxReplicas": 3}, "maxReplicas"),
         ({"nodeSelector": {"a": "b"}}, "nodeSelector"),
         ({"tolerations": []}, "tolerations"),
         ({"serviceAccountName": "a"}, "serviceAccountName"),
@@ -165,11 +165,15 @@ def test_a_container_beside_a_model(raw_service: Make) -> None:
         ("serving.kserve.io/deploymentMode", "Serverless", problems.Severity.NOTICE),
         ("serving.kserve.io/deploymentMode", "ModelMesh", problems.Severity.REFUSE),
         ("serving.kserve.io/autoscalerClass", "none", None),
-        ("serving.kserve.io/autoscalerClass", "hpa", problems.Severity.NOTICE),
+        ("serving.kserve.io/autoscalerClass", "hpa", None),
         ("serving.kserve.io/stop", "true", None),
         ("serving.kserve.io/stopp", "true", problems.Severity.NOTICE),
         ("serving.kserve.io/nodegroup", "a", problems.Severity.NOTICE),
-        ("autoscaling.knative.dev/target", "10", problems.Severity.NOTICE),
+        ("autoscaling.knative.dev/window", "10s", None),
+        ("autoscaling.knative.dev/windw", "10s", problems.Severity.NOTICE),
+        ("serving.knative.dev/rollout-duration", "10s", problems.Severity.NOTICE),
+        ("mlship.dev/hold-seconds", "10", None),
+        ("mlship.dev/hold-second", "10", problems.Severity.NOTICE),
         ("example.com/owner", "me", None),
     ],
 )
@@ -225,11 +229,9 @@ def test_what_a_runtime_says_in_vain_is_noticed(raw_runtime: Make) -> None:
     ]
 
 
-@pytest.mark.parametrize("kind", ["LLMInferenceServiceConfig", "LocalModelCache", "Canary", "ScaledObject"])
+@pytest.mark.parametrize("kind", ["LLMInferenceServiceConfig", "LocalModelCache", "Canary"])
 def test_kinds_that_are_not_served_are_refused_by_name(kind: str) -> None:
-    api_version = {"Canary": "flagger.app/v1beta1", "ScaledObject": "keda.sh/v1alpha1"}.get(
-        kind, "serving.kserve.io/v1alpha1"
-    )
+    api_version = "flagger.app/v1beta1" if kind == "Canary" else "serving.kserve.io/v1alpha1"
     raw = {"apiVersion": api_version, "kind": kind, "metadata": {"name": "a"}, "spec": {}}
     (found,) = judged(raw)
     assert (found.field, found.severity) == ("kind", problems.Severity.REFUSE)

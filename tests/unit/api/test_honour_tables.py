@@ -8,7 +8,7 @@ from typing import Any
 import pydantic
 import pytest
 
-from mlship.api import component, container, honour_tables, runtime, service
+from mlship.api import component, container, honour_tables, runtime, scaledobject, service
 
 
 def fields(kind: type[pydantic.BaseModel]) -> set[str]:
@@ -51,3 +51,13 @@ def test_every_field_is_in_exactly_one_table(
 
 def test_annotations_are_in_one_table() -> None:
     assert not honour_tables.HONOURED_ANNOTATIONS & honour_tables.ANNOTATIONS.keys()
+
+
+@pytest.mark.parametrize("name", sorted(honour_tables.SCALED_HONOURED))
+def test_every_field_of_a_scaled_object_is_in_exactly_one_table(name: str) -> None:
+    known = [
+        *honour_tables.SCALED_HONOURED[name],
+        *honour_tables.SCALED_REFUSED.get(name, {}),
+        *honour_tables.SCALED_NOTICED.get(name, {}),
+    ]
+    assert sorted(known) == sorted(fields(getattr(scaledobject, name)))

@@ -28,7 +28,7 @@ def test_find_looks_at_the_group() -> None:
         ("serving.kserve.io/v1beta1", "InferenceServise", "did you mean InferenceService?"),
         ("serving.kserve.io/v1alpha2", "InferenceService", "write serving.kserve.io/v1beta1"),
         ("serving.kubeflow.org/v1beta1", "InferenceService", "write serving.kserve.io/v1beta1"),
-        ("v1", "Zebra", "mlship serves InferenceService, ServingRuntime or ClusterServingRuntime"),
+        ("v1", "Zebra", "mlship serves InferenceService, ServingRuntime, ClusterServingRuntime or ScaledObject"),
     ],
 )
 def test_what_is_not_known_gets_the_nearest(api_version: str, kind: str, hint: str) -> None:

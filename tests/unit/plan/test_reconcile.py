@@ -172,3 +172,57 @@ def test_a_deleted_service_that_is_not_understood_can_still_go() -> None:
 )
 def test_a_plan_says_itself_in_one_sentence(made: reconcile.Plan, said: str) -> None:
     assert made.summary() == said
+
+
+@pytest.fixture
+def zero_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether a spec is refused is for ``api.honour`` to say; here is what the plan does with one that is not."""
+    monkeypatch.setattr(reconcile.honour, "refusals", lambda *_, **__: ())
+
+
+def asleep(**annotations: str) -> services.InferenceService:
+    predictor = {"minReplicas": 0, "model": {"modelFormat": {"name": "sklearn"}, "storageUri": URI}}
+    return declare(predictor, annotations=annotations)
+
+
+def sleeping(artifact: observed.Artifact | None = READY, *, standby: str = "", **annotations: str) -> reconcile.Plan:
+    seen = observed.Observed(artifact=artifact, gateway=observed.Gateway(running=True), standby=standby)
+    return reconcile.plan(reconcile.Desired(asleep(**annotations)), seen, NOW)
+
+
+@pytest.mark.usefixtures("zero_is_honoured")
+def test_a_service_at_zero_has_its_model_fetched_before_anybody_calls() -> None:
+    assert any(isinstance(one, actions.FetchArtifact) for one in sleeping(None).actions)
+    changed = sleeping(dataclasses.replace(READY, stale=True))
+    assert any(isinstance(one, actions.FetchArtifact) for one in changed.actions)
+    assert sleeping(dataclasses.replace(READY, stale=True, error="404", retry_at=NOW + 5)).wake_at == NOW + 5
+
+
+@pytest.mark.usefixtures("zero_is_honoured")
+def test_a_service_at_zero_has_its_start_prepared_once() -> None:
+    (ahead,) = sleeping().actions
+    assert isinstance(ahead, actions.StandBy)
+    assert ahead.spec.argv[:3] == ("python", "-m", "mlship.server.main")
+    assert sleeping(standby=ahead.token).actions == ()
+    assert sleeping(standby="of another spec").actions == (ahead,)
+    assert "stand by" in sleeping().summary()
+
+
+@pytest.mark.usefixtures("zero_is_honoured")
+def test_a_stopped_service_waits_for_nobody() -> None:
+    assert sleeping(None, **{"serving.kserve.io/stop": "true"}).actions == ()
+
+
+def test_a_service_that_runs_needs_nothing_prepared() -> None:
+    assert not any(isinstance(one, actions.StandBy) for one in plan().actions)
+
+
+def test_a_deleted_service_stands_down_before_it_is_finished() -> None:
+    def leaving(seen: observed.Observed) -> reconcile.Plan:
+        return reconcile.plan(reconcile.Desired(asleep(), deleting=True), seen, NOW)
+
+    made = leaving(observed.Observed(artifact=READY, standby="x"))
+    assert made.actions == (actions.ForgetArtifact(URI), actions.StandDown())
+    assert not made.finished
+    assert not leaving(observed.Observed(standby="x")).finished
+    assert leaving(observed.Observed()).finished

@@ -75,10 +75,10 @@ def call(number: int, **parameters: messages.Scalar) -> worker.Call:
 
 
 def make(
-    slots: int = 1, queue_size: int = 10, max_rows: int = 1, latency: float = 0.0
+    slots: int = 1, queue_size: int = 10, max_rows: int = 1, latency: float = 0.0, most: int = 0
 ) -> tuple[batcher.Batcher, Runner]:
     runner = Runner(slots)
-    limits = batching.Limits(queue_size=queue_size, slots=slots, max_rows=max_rows, latency=latency)
+    limits = batching.Limits(queue_size=queue_size, slots=slots, max_rows=max_rows, latency=latency, most=most)
     return batcher.Batcher(runner, limits=limits, label='model "m"'), runner
 
 
@@ -277,6 +277,30 @@ async def test_what_comes_together_runs_together() -> None:
     assert [values(await task) for task in tasks] == [[number] for number in range(4)]
 
 
+async def test_no_more_requests_run_at_once_than_there_may_be_joined_or_not() -> None:
+    queue, runner = make(slots=3, max_rows=8, most=4)
+    tasks = await one_then(queue, *(call(number) for number in range(9)))
+    assert (runner.sizes, queue.waiting) == ([1, 3], 5)
+    await ended(runner)
+    assert (runner.sizes, queue.waiting) == ([3, 1], 4)
+    await ended(runner)
+    assert (runner.sizes, queue.waiting) == ([1, 3], 1)
+    while runner.pending:
+        await ended(runner)
+    assert [values(await task) for task in tasks] == [[number] for number in range(9)]
+
+
+async def test_with_a_limit_of_requests_fewer_are_let_in() -> None:
+    queue, _ = make(slots=3, queue_size=1, most=1)
+    tasks = await queued(queue, call(0), call(1))
+    assert (queue.running, queue.waiting) == (1, 1)
+    with pytest.raises(errors.Overloaded, match="--max-concurrency"):
+        await queues.submit(queue, call(2), deadline=1e9)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
 async def test_a_client_of_a_batch_who_goes_away_costs_the_others_nothing() -> None:
     queue, runner = make(max_rows=8)
     first, *batch = await one_then(queue, *(call(number) for number in range(4)))
@@ -443,6 +467,7 @@ LIMITS = st.fixed_dictionaries(
         "queue_size": st.integers(0, 6),
         "max_rows": st.sampled_from([1, 2, 8]),
         "latency": st.sampled_from([0.0, 0.3]),
+        "most": st.sampled_from([0, 0, 1, 3]),
     }
 )
 
@@ -465,6 +490,7 @@ async def act(steps: list[tuple[str, Any]], limits: dict[str, Any]) -> Ends:
             queue.abandon("over.")
         await asyncio.sleep(0)
         assert queue.waiting <= max(1, limits["queue_size"]) + limits["slots"] * limits["max_rows"], "the line grows"
+        assert not limits["most"] or sum(runner.sizes) <= limits["most"], "more at once than there may be"
     for _ in range(200):
         if runner.pending:
             runner.end()

@@ -25,6 +25,24 @@ def test_a_budget_waits_until_the_batch_is_full_or_the_oldest_has_waited_enough(
     assert batching.decide(batching.Group(rows=1, since=5.0), PATIENT, now=5.5) == batching.Take(8)
 
 
+def test_a_limit_of_requests_is_kept_by_a_take_and_ends_the_wait_for_more() -> None:
+    limits = batching.Limits(queue_size=2, slots=2, max_rows=8, latency=0.5, most=3)
+    two, three = (batching.Group(rows=3, since=5.0, requests=number) for number in (2, 3))
+    assert batching.decide(two, limits, now=5.1) == batching.Wait(5.5)
+    assert batching.decide(three, limits, now=5.1) == batching.Take(8, 3)
+    assert batching.decide(two, limits, now=5.1, inside=1) == batching.Take(8, 2)
+    alone = batching.Limits(queue_size=2, slots=2, most=3)
+    assert batching.decide(two, alone, now=5.1, inside=1) == batching.Take(1, 2)
+
+
+def test_with_a_limit_of_requests_a_slot_may_be_free_in_vain() -> None:
+    limits = batching.Limits(queue_size=1, slots=4, most=2)
+    assert batching.free(batching.View(waiting=1, running=1, inside=1), limits)
+    assert not batching.free(batching.View(waiting=1, running=1, inside=2), limits)
+    assert batching.admits(batching.View(waiting=0, running=1, inside=2), limits)
+    assert not batching.admits(batching.View(waiting=1, running=1, inside=2), limits)
+
+
 def test_who_must_run_alone_waits_for_nobody() -> None:
     assert batching.decide(batching.Group(rows=1, since=5.0, alone=True), PATIENT, now=5.0) == batching.Take(1)
 
@@ -58,6 +76,8 @@ def test_retry_after_is_the_backlog_within_bounds(mean: float, seconds: float) -
 def test_limits_that_cannot_work_are_refused() -> None:
     with pytest.raises(ValueError, match="slots"):
         batching.Limits(queue_size=1, slots=0)
+    with pytest.raises(ValueError, match="most"):
+        batching.Limits(queue_size=1, slots=1, most=-1)
     with pytest.raises(ValueError, match="max_rows"):
         batching.Limits(queue_size=1, slots=1, max_rows=0)
     with pytest.raises(ValueError, match="latency"):

@@ -9,6 +9,7 @@ import grpc
 import numpy as np
 import pytest
 
+import model_server
 from mlship.protocol import oip
 
 ROW = [5.1, 3.5, 1.4, 0.2]
@@ -195,3 +196,65 @@ def test_calls_are_counted_and_traced(channel: grpc.Channel, server: Any) -> Non
     exposition = server.http.get("/metrics").text
     assert 'mlship_requests_total{code="INTERNAL",model="echo",protocol="grpc"}' in exposition
     assert 'mlship_requests_in_flight{protocol="grpc"} 0.0' in exposition
+
+
+# Holds who says so until the file beside it appears, and tells how many it holds.
+HOLD = """
+    import asyncio
+    import pathlib
+
+    import numpy as np
+
+    class Hold:
+        signature = {
+            "inputs": [{"name": "text", "datatype": "BYTES", "shape": [-1]}],
+            "outputs": [{"name": "inside", "datatype": "INT64", "shape": [-1]}],
+        }
+
+        def __init__(self):
+            self.inside = 0
+
+        async def predict(self, inputs):
+            here = pathlib.Path(__file__)
+            if inputs["text"][0] != "hold":
+                return {"inside": np.asarray([0])}
+            self.inside += 1
+            inside = self.inside
+            here.with_name(f"inside-{inside}").touch()
+            while not here.with_name("go").exists():
+                await asyncio.sleep(0.005)
+            self.inside -= 1
+            return {"inside": np.asarray([inside])}
+"""
+
+
+@pytest.mark.parametrize(("flags", "most"), [(("--max-concurrency", "3"), 3), ((), 12)])
+def test_no_more_requests_run_at_once_than_there_may_be_over_rest_and_grpc(
+    start: Any, tmp_path: pathlib.Path, flags: tuple[str, ...], most: int
+) -> None:
+    path = model_server.write_model(tmp_path / "hold", HOLD)
+    sockets = ("--grpc-socket", str(tmp_path / "grpc"))
+    server = start("--model-path", str(path), "--model-name", "hold", *sockets, *flags)
+    server.until_ready()
+    body = {"inputs": [{"name": "text", "datatype": "BYTES", "shape": [1], "data": ["hold"]}]}
+
+    def ask(number: int) -> None:
+        if number % 2:
+            assert server.http.post("/v2/models/hold/infer", json=body).status_code == 200
+        else:
+            message = text("hold")
+            message.model_name = "hold"
+            call(made, "ModelInfer", message)
+
+    with (
+        grpc.insecure_channel(f"unix:{tmp_path / 'grpc'}") as made,
+        concurrent.futures.ThreadPoolExecutor(12) as callers,
+    ):
+        asked = [callers.submit(ask, number) for number in range(12)]
+        waiting = 12 - most
+        server.until((path / f"inside-{most}").exists)
+        server.until(lambda: f'mlship_queue_depth{{model="hold"}} {waiting}.0' in server.http.get("/metrics").text)
+        (path / "go").touch()
+        for one in asked:
+            one.result(60)
+    assert not (path / f"inside-{most + 1}").exists()

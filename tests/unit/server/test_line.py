@@ -34,6 +34,17 @@ def test_a_take_is_the_oldest_of_a_group_up_to_its_rows() -> None:
     assert queue.head()[0] == "b"
 
 
+def test_a_take_may_be_bounded_in_requests() -> None:
+    queue = make()
+    one, two, three = (item("a") for _ in range(3))
+    for each in (one, two, three):
+        queue.add(each)
+    key, group = queue.head()
+    assert group.requests == 3
+    assert queue.take(key, 8, most=2) == [one, two]
+    assert queue.take(key, 8, most=1) == [three]
+
+
 def test_a_request_larger_than_a_batch_goes_by_itself() -> None:
     queue = make()
     large, small = item("a", 100), item("a")

@@ -53,7 +53,7 @@ def test_a_model_has_answered_once_before_it_is_loaded() -> None:
     model = Model()
     loaded = load(model)
     assert loaded.model is model
-    assert [row["x"].tolist() for row in model.rows] == [[[0.0, 0.0]]]
+    assert model.rows[0]["x"].tolist() == [[0.0, 0.0]]
 
 
 def test_the_models_own_row_is_used() -> None:

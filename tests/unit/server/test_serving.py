@@ -30,3 +30,8 @@ def test_only_rows_of_plain_models_are_joined(kind: Any, rows: int | None) -> No
     alone = serving.Policy(10).limits(kind(), 3)
     assert (limits.queue_size, limits.slots) == (alone.queue_size, alone.slots) == (10, 3)
     assert limits == alone if rows is None else (limits.max_rows, limits.latency) == (64, 0.5)
+
+
+@pytest.mark.parametrize("kind", [Plain, Alone, Async])
+def test_a_limit_of_requests_holds_for_every_model(kind: Any) -> None:
+    assert serving.Policy(10, max_batch_size=64, max_concurrency=5).limits(kind(), 3).most == 5

@@ -21,12 +21,13 @@ def test_every_flag_arrives() -> None:
     what = "--model-path m --model-name iris --model-version 7 --model-format sklearn --model-option a=b=c"
     where = "--model-option d= --http-socket /s/h --grpc-socket /s/g --host ::1 --port 0 --grpc-port 9"
     limits = "--max-body-bytes 5 --request-timeout 1.5 --workers 3 --queue-size 0 --drain-seconds 2"
-    limits += " --max-batch-size 7 --batch-latency-ms 2.5 --worker-processes 0"
+    limits += " --max-batch-size 7 --batch-latency-ms 2.5 --worker-processes 0 --max-concurrency 6"
     found = settings.parse(f"{what} {where} {limits} --log-format text --log-level debug".split())
     assert found.model_options == {"a": "b=c", "d": ""}
     assert found.http_socket == pathlib.Path("/s/h")
     assert (found.max_body_bytes, found.request_timeout, found.workers, found.queue_size) == (5, 1.5, 3, 0)
     assert (found.max_batch_size, found.batch_latency_ms, found.worker_processes) == (7, 2.5, 0)
+    assert found.max_concurrency == 6
     assert found.source is not None
     assert found.source.processes == 0
     assert (found.drain_seconds, found.log_format, found.log_level) == (2.0, "text", "debug")

@@ -3,7 +3,6 @@
 import os
 import pathlib
 import select
-import signal
 import socket
 import subprocess
 import sys
@@ -20,7 +19,7 @@ import os, signal, socket, sys, threading
 from mlship.server import guise, zygote
 {before}
 control = socket.socket(fileno=os.dup(0))
-made = zygote.Zygote(control, guise.find(), idle=float(sys.argv[1]))
+made = zygote.Zygote(control, guise.find())
 print("up", flush=True)
 child = made.run()
 if child is not None:
@@ -35,9 +34,9 @@ print("ended", flush=True)
 def start():
     started = []
 
-    def begin(*, idle=600.0, before="", program=None):
+    def begin(*, before="", program=None):
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        command = program or [sys.executable, "-c", BARE.format(before=before), str(idle)]
+        command = program or [sys.executable, "-c", BARE.format(before=before)]
         environ = {
             **os.environ, forks.ROOM: " " * forks.ROOM_BYTES, "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1",
         }  # fmt: skip
@@ -137,24 +136,6 @@ def test_it_ends_when_its_control_plane_does(start):
     control.close()
     assert process.wait(60) == 0
     assert process.stdout.read() == "ended\n"
-
-
-def test_it_ends_when_nobody_needs_it(start):
-    process, _ = start(idle=0.05)
-    assert process.wait(60) == 0
-
-
-def test_it_stays_while_it_has_a_child_however_long_nobody_asks(start, tmp_path):
-    process, control = start(idle=0.3)
-    with (tmp_path / "log").open("w") as log, ask(control, forks.encode_request(request()), log) as line:
-        born = hear(line)
-        os.kill(born.pid, signal.SIGSTOP)
-        line.send(forks.GO)
-        with pytest.raises(subprocess.TimeoutExpired):
-            process.wait(1)
-        os.kill(born.pid, signal.SIGCONT)
-        assert hear(line) == forks.Ended(7, None)
-    assert process.wait(60) == 0
 
 
 def test_the_program_says_that_it_is_ready_and_looks_like_one(start):

@@ -128,6 +128,16 @@ class Artifacts:
         self._disks.used(service)
         self._servers.used(service)
 
+    def lost(self, service: observed.ServiceKey, path: str) -> bool:
+        """Whether the bytes at ``path`` are gone from the cache; they are brought again then, at once."""
+        held = self._held.get(service)
+        if held is None or held.fact.path != path or pathlib.Path(path).exists():
+            return False
+        log.warning("%s: its artifact is no longer in the cache, it is fetched again", service)
+        self._begin(held)
+        self._set(held, state=observed.ArtifactState.FETCHING, path="", stale=False)
+        return True
+
     def look(self, service: observed.ServiceKey) -> None:
         """Compare the source with what was fetched now; one that failed is fetched again at once."""
         held = self._held.get(service)
@@ -314,6 +324,8 @@ class Artifacts:
             size=got.size,
             done=got.size,
             total=got.size,
+            fetched_at=self._clock(),
+            seconds=got.seconds,
         )
 
     async def _failed_for_good(self, held: _Held, error: errors.MlshipError) -> None:
@@ -344,5 +356,5 @@ def _scheme(address: str) -> str:
 
 
 def _has_bytes(held: _Held) -> bool:
-    """A READY artifact stays READY while it is fetched again, and when that fails."""
-    return held.fact.state is observed.ArtifactState.READY
+    """A READY artifact stays READY while it is fetched again, and when that fails: as long as its bytes are there."""
+    return held.fact.state is observed.ArtifactState.READY and pathlib.Path(held.fact.path).exists()

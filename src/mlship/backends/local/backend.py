@@ -61,6 +61,7 @@ class LocalBackend:
         )
         self._replicas: dict[observed.ServiceKey, dict[str, observed.ReplicaId]] = {}
         self._owners: dict[str, observed.ServiceKey] = {}
+        self._standby: dict[observed.ServiceKey, str] = {}
         self._hidden: dict[observed.ServiceKey, set[str]] = {}
         self._closed = False
 
@@ -82,7 +83,7 @@ class LocalBackend:
             if sight is not None:
                 replicas.append(_fact(replica, sight))
         replicas.sort(key=lambda replica: replica.id)
-        return base.Facts(tuple(replicas), self._artifacts.observe(service))
+        return base.Facts(tuple(replicas), self._artifacts.observe(service), self._standby.get(service, ""))
 
     async def apply(self, service: observed.ServiceKey, todo: Sequence[actions.Action]) -> None:
         """See ``base.Backend``."""
@@ -100,6 +101,8 @@ class LocalBackend:
                     self._start(action)
                 case actions.StopReplica():
                     self.supervisor.stop(_key(action.id))
+                case actions.StandBy() | actions.StandDown():
+                    self._stand_by(service, action)
                 case _:
                     assert_never(action)
 
@@ -122,7 +125,18 @@ class LocalBackend:
         await self.supervisor.close()
         self._changes.close()
 
+    def _stand_by(self, service: observed.ServiceKey, action: actions.StandBy | actions.StandDown) -> None:
+        if isinstance(action, actions.StandBy):
+            self._standby[service] = action.token
+            self.supervisor.stand_by(str(service), action.spec)
+        else:
+            self._standby.pop(service, None)
+            self.supervisor.stand_by(str(service), None)
+        self._changes.add(service)
+
     def _start(self, action: actions.StartReplica) -> None:
+        if action.model_path and self._artifacts.lost(action.id.service, action.model_path):
+            return  # the plan starts it when the bytes are here again
         key = _key(action.id)
         self._own(key, action.id)
         self._hide(action.id.service, action.spec)
@@ -214,6 +228,7 @@ def _fact(replica: observed.ReplicaId, sight: supervisor.Sight) -> observed.Repl
         restart_at=found.deadline if waits else None,
         message=found.message,
         acceleration=sight.acceleration if found.ready else None,
+        startup=sight.startup,
     )
 
 

@@ -29,8 +29,9 @@ class ExitWatch:
     """Calls ``on_exit(code, signal)`` once when the process ends; both are None when nobody told.
 
     Args:
-        line: of a forked process; closed here.
-        on_ready: called when the line says that the process has its model.
+        line: what is said about the process; closed here.
+        told: the line's other end is a zygote's, too, which says how the process ended.
+        on_word: called with what the line says of its start.
     """
 
     def __init__(
@@ -40,12 +41,14 @@ class ExitWatch:
         on_exit: Callable[[int | None, int | None], None],
         *,
         line: socket.socket | None = None,
-        on_ready: Callable[[], None] = lambda: None,
+        told: bool = False,
+        on_word: Callable[[forks.Underway | forks.Ready], None] = lambda word: None,
     ) -> None:
         self._pid = pid
         self._born = born
         self._on_exit = on_exit
-        self._on_ready = on_ready
+        self._told = told
+        self._on_word = on_word
         self._said: forks.Ended | None = None
         self._gone = False
         self._loop = asyncio.get_running_loop()
@@ -83,14 +86,14 @@ class ExitWatch:
             self._line = None
 
     def _listen(self) -> None:
-        """What is said about a forked process."""
+        """What is said about the process."""
         assert self._line is not None
         try:
             word = forks.decode(self._line.recv(forks.LARGEST))
         except (OSError, ValueError):
             word = None
-        if isinstance(word, forks.Ready):
-            self._on_ready()
+        if isinstance(word, forks.Underway | forks.Ready):
+            self._on_word(word)
             return
         self._hang_up()
         if isinstance(word, forks.Ended):
@@ -119,7 +122,7 @@ class ExitWatch:
             self._descriptor = None
         if self._said is not None:
             self._report_said()
-        elif self._line is not None:
+        elif self._line is not None and self._told:
             self._gone = True
             self._timer = self._loop.call_later(_SAYS_WITHIN, self._report_said)
         else:

@@ -2,9 +2,10 @@
 
 Blocking, and therefore called in a thread (``unit.py``). A replica of our own model server is forked from a zygote
 where that goes (``families``, ``zygotes``); all else, and what could not be forked, is executed. Either way it has a
-session of its own, so it outlives the control plane; it gets none of our descriptors, and its output goes straight to
-its log file, opened to append, with no pipe that could break. Its mark is in its environment before it does anything,
-and its record has the pid as soon as there is one.
+session of its own, so it outlives the control plane; it gets none of our descriptors but, when it is our model server,
+its end of a line on which it speaks of its start. Its output goes straight to its log file, opened to append, with no
+pipe that could break. Its mark is in its environment before it does anything, and its record has the pid as soon as
+there is one.
 """
 
 from __future__ import annotations
@@ -18,23 +19,25 @@ from collections.abc import Mapping
 
 from mlship import errors
 from mlship.backends.local import expand, families, jobs, pids, records, zygotes
+from mlship.plan import observed
 
 JOB_MARK = "MLSHIP_JOB"
+_READY_FLAG = "--ready-fd"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Launched:
-    """``problem``: the process runs but its record could not be written.
+    """``record``: as it was written. ``problem``: the process runs but its record could not be written.
 
-    ``line``: what a forked process and its zygote say more about it. ``cold``: why it was not forked, when it could.
+    ``line``: what it says of its start, and, when it was ``forked``, its zygote of its end. ``cold``: why it was not
+    forked, when it could.
     """
 
+    record: records.Record
     pid: int
-    born: str
-    port: int | None
-    log_start: int
     problem: str = ""
     line: socket.socket | None = None
+    forked: bool = False
     cold: str = ""
 
 
@@ -67,20 +70,26 @@ def launch(record: records.Record, means: Means, *, cpus: int = 0) -> Launched:
     try:
         log_start = os.fstat(descriptor).st_size
         newborn, cold = _fork(job, command, marks, descriptor, means)
-        pid = _spawn(command, marks, descriptor) if newborn is None else newborn.pid
+        if newborn is None:
+            pid, line = _spawn(command, marks, descriptor, speaks=families.is_model_server(job.spec))
+        else:
+            pid, line = newborn.pid, newborn.line
     finally:
         os.close(descriptor)
     born = pids.born(pid) or ""
     problem = ""
+    how = observed.How.COLD if newborn is None else observed.How.FORKED
+    noted = dataclasses.replace(
+        record, pid=pid, born=born, port=port, log_start=log_start, served=False,
+        startup=observed.Startup(how, began_at=record.started_at),
+    )  # fmt: skip
     try:
-        noted = dataclasses.replace(record, pid=pid, born=born, port=port, log_start=log_start, served=False)
         means.store.write(noted)
     except errors.BackendError as error:
         problem = str(error)
     if newborn is not None:
         newborn.go()
-    line = None if newborn is None else newborn.line
-    return Launched(pid, born, port, log_start, problem=problem, line=line, cold=cold)
+    return Launched(noted, pid, problem=problem, line=line, forked=newborn is not None, cold=cold)
 
 
 def _fork(
@@ -108,9 +117,28 @@ def open_log(path: pathlib.Path) -> int:
         ) from error
 
 
-def _spawn(command: expand.Command, marks: Mapping[str, str], log: int) -> int:
+def _spawn(
+    command: expand.Command, marks: Mapping[str, str], log: int, *, speaks: bool
+) -> tuple[int, socket.socket | None]:
+    """The pid and, of a program that ``speaks`` of its start, the line it does so on."""
     if not command.argv:
         raise errors.BackendError("cannot start a program: its command is empty.")
+    if not speaks:
+        return _execute(command, marks, log), None
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    try:
+        with theirs:
+            flags = (_READY_FLAG, str(theirs.fileno()))
+            told = dataclasses.replace(command, argv=(*command.argv, *flags))
+            pid = _execute(told, marks, log, handed=(theirs.fileno(),))
+    except errors.BackendError:
+        ours.close()
+        raise
+    ours.setblocking(False)
+    return pid, ours
+
+
+def _execute(command: expand.Command, marks: Mapping[str, str], log: int, *, handed: tuple[int, ...] = ()) -> int:
     try:
         child = subprocess.Popen(
             command.argv,
@@ -120,6 +148,7 @@ def _spawn(command: expand.Command, marks: Mapping[str, str], log: int) -> int:
             stdout=log,
             stderr=log,
             start_new_session=True,
+            pass_fds=handed,
         )
     except (OSError, ValueError, subprocess.SubprocessError) as error:
         raise _cannot_start(command, error) from error

@@ -38,6 +38,7 @@ class Record:
     log_start: int = 0
     started_at: float = 0.0
     last_exit: observed.Exit | None = None
+    startup: observed.Startup | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -110,9 +111,19 @@ def _failed(what: str, path: pathlib.Path, error: OSError) -> errors.BackendErro
 def _decode(value: dict[str, Any]) -> Record:
     if value.pop("version") != _VERSION:
         raise ValueError("a record of another version")
-    ended = value.pop("last_exit")
+    ended, startup = value.pop("last_exit"), value.pop("startup", None)
     job = jobs.from_json(value.pop("job"))
-    record = Record(**value, job=job, last_exit=None if ended is None else observed.Exit(**ended))
+    record = Record(
+        **value,
+        job=job,
+        last_exit=None if ended is None else observed.Exit(**ended),
+        startup=None if startup is None else _startup(startup),
+    )
     if not isinstance(record.key, str) or not isinstance(record.pid, int | None) or not isinstance(record.born, str):
         raise TypeError("a record whose key, pid or birth is something else")
     return record
+
+
+def _startup(value: dict[str, Any]) -> observed.Startup:
+    phases = tuple((str(name), float(seconds)) for name, seconds in value.pop("phases"))
+    return observed.Startup(how=observed.How(value.pop("how")), phases=phases, **value)

@@ -31,11 +31,12 @@ from mlship.backends.local import (
     unit,
     zygotes,
 )
-from mlship.plan import observed
+from mlship.plan import actions, observed
 
 log = logging.getLogger(__name__)
 
 _STARTS_AT_ONCE = 4
+_TEND_EVERY = 2.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -47,6 +48,7 @@ class Sight:
     process: process.Process
     address: str
     acceleration: observed.Acceleration | None = None
+    startup: observed.Startup | None = None
 
 
 def steady_clock() -> Callable[[], float]:
@@ -91,6 +93,8 @@ class Supervisor:
         self._empty.set()
         self._largest_log = largest_log
         self._look_at_logs_every = look_at_logs_every
+        self._ahead: dict[str, str] = {}
+        self._warm_up = asyncio.Event()
         self._zygotes = zygotes.Zygotes(home=place.root, logs=place.logs, inherited=environ) if warm else None
         self._processors = cores.available()
         self._means = launch.Means(records.Records(place.records), mark_of(place), dict(environ), self._zygotes)
@@ -110,6 +114,8 @@ class Supervisor:
         for finding in findings:
             self._take(finding)
         self._tasks.start(self._rotate_logs(), name="rotate logs")
+        if self._zygotes is not None:
+            self._tasks.start(self._tend(), name="tend zygotes")
 
     def subscribe(self, changed: Callable[[str], None]) -> None:
         """Have ``changed(key)`` called, on the event loop, whenever the sight of a key changes."""
@@ -141,7 +147,17 @@ class Supervisor:
     def observe(self, key: str) -> Sight | None:
         """What is under ``key`` now, from memory."""
         held = self._units.get(key)
-        return None if held is None else Sight(key, held.job, held.process, held.address, held.acceleration)
+        if held is None:
+            return None
+        return Sight(key, held.job, held.process, held.address, held.acceleration, held.record.startup)
+
+    def stand_by(self, key: str, spec: actions.ProcessSpec | None) -> None:
+        """Have at hand what a start of ``spec`` needs, for the sake of ``key``, or (None) nothing for it any more."""
+        if spec is None:
+            self._ahead.pop(key, None)
+        else:
+            self._ahead[key] = families.of(spec)
+        self._warm_up.set()
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -207,8 +223,15 @@ class Supervisor:
             await asyncio.sleep(self._look_at_logs_every)
             paths = [held.job.log for held in self._units.values()]
             await asyncio.to_thread(self._rotate, paths)
-            if self._zygotes is not None:
-                await asyncio.to_thread(self._zygotes.tidy)
+
+    async def _tend(self) -> None:
+        """Keep a zygote for what runs, so that it is started again quickly, and for what may be started any moment."""
+        assert self._zygotes is not None
+        while True:
+            running = {families.of(one.job.spec) for one in self._units.values()}
+            await asyncio.to_thread(self._zygotes.keep, (running | set(self._ahead.values())) - {""})
+            await aio.wait_event(self._warm_up, _TEND_EVERY)
+            self._warm_up.clear()
 
     def _rotate(self, paths: list[pathlib.Path]) -> None:
         for path in paths:

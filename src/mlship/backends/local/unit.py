@@ -15,7 +15,7 @@ import logging
 import pathlib
 from collections.abc import Callable
 
-from mlship import aio, errors
+from mlship import aio, errors, forks
 from mlship.backends.local import events, exits, expand, jobs, lastline, launch, pids, probes, process, records, reports
 from mlship.plan import observed
 
@@ -141,6 +141,7 @@ class Unit:
             last_exit=self.process.last_exit,
             started_at=self._world.clock(),
             served=False,
+            startup=None,
         )
         start = functools.partial(launch.launch, self.record, self._world.means, cpus=self._world.cpus())
         try:
@@ -152,13 +153,27 @@ class Unit:
             log.warning("%s: %s", self.record.key, launched.problem)
         if launched.cold:
             log.warning("%s: started cold: %s", self.record.key, launched.cold)
+        noted = launched.record
         self.record = dataclasses.replace(
-            self.record, pid=launched.pid, born=launched.born, port=launched.port, log_start=launched.log_start
-        )
+            self.record, pid=noted.pid, born=noted.born, port=noted.port, log_start=noted.log_start,
+            startup=noted.startup,
+        )  # fmt: skip
         self._exit_watch = exits.ExitWatch(
-            launched.pid, launched.born, self._exited, line=launched.line, on_ready=self._ask_now.set
+            launched.pid, noted.born, self._exited, line=launched.line, told=launched.forked, on_word=self._heard
         )
         self.deliver(events.Spawned(launched.pid))
+
+    def _heard(self, word: forks.Underway | forks.Ready) -> None:
+        """It speaks of its start. What it is at is for whoever looks; that it is over is news."""
+        if self.record.startup is None:
+            return
+        startup = dataclasses.replace(self.record.startup, phases=reports.phases(word))
+        self.record = dataclasses.replace(self.record, startup=startup)
+        if isinstance(word, forks.Ready):
+            self._ask_now.set()
+            if self.record.served:  # a probe was quicker, and the record has been written without this
+                self._note()
+                self._world.changed(self.record.key)
 
     def _exited(self, code: int | None, number: int | None) -> None:
         self._exit_watch = None
@@ -186,11 +201,17 @@ class Unit:
     def _remember_first_service(self, before: process.Process) -> None:
         """A control plane after us takes a process that has served for ready at once, and so routes to it."""
         if self.process.served and not before.served and not self.record.served:
-            self.record = dataclasses.replace(self.record, served=True)
-            try:
-                self._world.means.store.write(self.record)
-            except errors.BackendError as error:
-                log.warning("%s: %s", self.record.key, error)
+            startup = self.record.startup
+            if startup is not None:
+                startup = dataclasses.replace(startup, ready_at=self.process.ready_since)
+            self.record = dataclasses.replace(self.record, served=True, startup=startup)
+            self._note()
+
+    def _note(self) -> None:
+        try:
+            self._world.means.store.write(self.record)
+        except errors.BackendError as error:
+            log.warning("%s: %s", self.record.key, error)
 
     def _arm_timer(self) -> None:
         if self._timer is not None:

@@ -1,4 +1,4 @@
-"""The zygotes of this control plane: one for each kind of replica, started when first needed, asked to fork.
+"""The zygotes of this control plane: one for each kind of replica, started ahead (``keep``), asked to fork.
 
 A zygote (``python -m mlship.server.zygote``) is our child and ends with us: its one socket is our end of a pair, and
 when that closes it ends. Its replicas go on. Blocking, and called in the threads that start programs (``launch``).
@@ -21,7 +21,7 @@ import sys
 import sysconfig
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from mlship import forks
 from mlship.backends.local import expand
@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 START_SECONDS = 60.0
 FORK_SECONDS = 10.0
 TRY_AGAIN_AFTER = 60.0
+LINGER_SECONDS = 60.0
 
 
 class Unavailable(Exception):
@@ -94,6 +95,7 @@ class Zygotes:
             if self.closed:
                 raise Unavailable("the zygotes are being ended")
             held = self._held.setdefault(family, _Zygote(family, self))
+            held.needed_at = self.clock()
         request = forks.Request(
             argv=command.argv[3:],
             title=command.argv,
@@ -108,10 +110,20 @@ class Zygotes:
         """The zygotes that run, by family."""
         return {family: pid for family, held in list(self._held.items()) if (pid := held.pid) is not None}
 
-    def tidy(self) -> None:
-        """Reap those that have ended by themselves."""
-        for held in list(self._held.values()):
-            held.tidy()
+    def keep(self, needed: Collection[str]) -> None:
+        """Have a zygote ready for each of these families, and end those that nobody needed for a minute."""
+        now = self.clock()
+        with self._lock:
+            if self.closed:
+                return
+            for family in needed:
+                self._held.setdefault(family, _Zygote(family, self)).needed_at = now
+            held = dict(self._held)
+        for family, one in held.items():
+            if family in needed:
+                one.warm()
+            elif now - one.needed_at >= LINGER_SECONDS and one.retire():
+                log.info("no service needs the zygote for %s any more", family)
 
     def close(self) -> None:
         """End them all. What they have forked goes on."""
@@ -161,6 +173,7 @@ class _Zygote:
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
         self._failed_at: float | None = None
+        self.needed_at = 0.0
         self._stamp: object = None
 
     @property
@@ -235,12 +248,26 @@ class _Zygote:
         self._control, self._failed_at = ours, None
         log.info("a zygote for %s runs, pid %s: %s", self._family, self.pid, hello)
 
-    def tidy(self) -> None:
+    def warm(self) -> None:
+        """Have it run. One that cannot be had is told of once, and tried again later."""
         if not self._lock.acquire(blocking=False):
             return  # somebody waits for its answer, and sees for himself
+        before = self._failed_at
         try:
-            if self._process is not None and self._process.poll() is not None:
-                self._drop()
+            self._running()
+        except Unavailable as error:
+            if self._failed_at != before:
+                log.warning("%s", error)
+        finally:
+            self._lock.release()
+
+    def retire(self) -> bool:
+        """End it, if it runs and nobody waits for its answer; whether it was ended. What it has forked goes on."""
+        if self._process is None or not self._lock.acquire(blocking=False):
+            return False
+        try:
+            self._drop()
+            return True
         finally:
             self._lock.release()
 

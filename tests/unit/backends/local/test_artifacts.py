@@ -2,12 +2,17 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import http.server
+import os
+import pathlib
+import shutil
 import threading
 
 from mlship import aio, home
 from mlship.backends.local import artifacts, kept
 from mlship.plan import observed
+from mlship.storage import files
 
 IRIS = observed.ServiceKey("default", "iris")
 State = observed.ArtifactState
@@ -60,7 +65,8 @@ async def test_bytes_are_fetched_and_remembered_by_the_next(tmp_path):
         with open(ready.path, "rb") as file:
             assert file.read() == b"one"
     async with bench(tmp_path / "home") as made:
-        assert made.held.observe(IRIS) == ready
+        assert ready.fetched_at is not None
+        assert made.held.observe(IRIS) == dataclasses.replace(ready, fetched_at=None, seconds=0.0)
         assert made.held.services() == (IRIS,)
         model.write_bytes(b"two!")
         assert (await made.until(lambda fact: fact.stale)).digest == ready.digest
@@ -201,3 +207,73 @@ async def test_looking_again_at_what_failed_fetches_it_now(tmp_path):
             assert (await made.settled()).state is State.FAILED
             made.held.look(IRIS)
             assert (await made.until(lambda fact: fact.state is State.READY)).size == 3
+
+
+async def test_bytes_that_are_gone_from_the_cache_are_brought_again(tmp_path):
+    model = tmp_path / "model.bin"
+    model.write_bytes(b"one")
+    async with bench(tmp_path / "home") as made:
+        made.held.bring(IRIS, str(model))
+        ready = await made.settled()
+        assert not made.held.lost(IRIS, ready.path)
+        empty(tmp_path / "home" / "cache" / "blobs")
+        assert made.held.lost(IRIS, ready.path)
+        assert made.held.observe(IRIS).state is State.FETCHING
+        again = await made.until(lambda fact: fact.state is State.READY)
+        assert (again.digest, pathlib.Path(again.path).read_bytes()) == (ready.digest, b"one")
+
+
+async def test_a_source_that_is_gone_does_not_matter_while_the_bytes_are_here(tmp_path, monkeypatch):
+    model = tmp_path / "model.bin"
+    model.write_bytes(b"one")
+    async with bench(tmp_path / "home") as made:
+        made.held.bring(IRIS, str(model))
+        ready = await made.settled()
+        model.unlink()
+        looks, whole = [], artifacts.fetch.stamp
+        monkeypatch.setattr(artifacts.fetch, "stamp", lambda *given, **more: looks.append(1) or whole(*given, **more))
+        async with asyncio.timeout(30):
+            while len(looks) < 2:  # the second begins when the first is over
+                await asyncio.sleep(0.005)
+        assert made.held.observe(IRIS) == ready
+        assert not made.held.lost(IRIS, ready.path)
+
+
+async def test_when_source_and_cache_are_gone_the_failure_says_so(tmp_path):
+    model = tmp_path / "model.bin"
+    model.write_bytes(b"one")
+    async with bench(tmp_path / "home") as made:
+        made.held.bring(IRIS, str(model))
+        ready = await made.settled()
+        model.unlink()
+        empty(tmp_path / "home" / "cache" / "blobs")
+        assert made.held.lost(IRIS, ready.path)
+        failed = await made.until(lambda fact: fact.state is State.FAILED)
+        assert str(model) in failed.error
+
+
+async def test_a_full_disk_is_said_and_tried_again(tmp_path, monkeypatch):
+    model = tmp_path / "model.bin"
+    model.write_bytes(b"one")
+    full, whole = [True], artifacts.fetch.fetch
+
+    def fetch(*given, **more):
+        if full:
+            raise files.full(tmp_path, needed=3)
+        return whole(*given, **more)
+
+    monkeypatch.setattr(artifacts.fetch, "fetch", fetch)
+    async with bench(tmp_path / "home") as made:
+        made.held.bring(IRIS, str(model))
+        failed = await made.until(lambda fact: fact.state is State.FAILED)
+        assert "is full" in failed.error
+        assert failed.retry_at is not None
+        full.clear()
+        assert (await made.until(lambda fact: fact.state is State.READY)).error == ""
+
+
+def empty(folder):
+    """Remove a cache's files, which are read-only, as their folders are."""
+    for place, _, _ in os.walk(folder):
+        os.chmod(place, 0o700)
+    shutil.rmtree(folder)

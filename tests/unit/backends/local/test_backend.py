@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import os
 import pathlib
 import shutil
@@ -127,7 +128,9 @@ async def test_the_next_backend_finds_replicas_and_artifact_and_says_their_key(w
     async with world.backend() as made:
         after = await made.observe(IRIS)
         assert (after.replicas[0].pid, after.replicas[0].ready) == (before.replicas[0].pid, True)
-        assert after.artifact == before.artifact
+        assert after.artifact == dataclasses.replace(before.artifact, fetched_at=None, seconds=0.0)
+        assert before.replicas[0].startup.ready_at is not None
+        assert after.replicas[0].startup == before.replicas[0].startup
         async with contextlib.aclosing(made.watch()) as changes:
             assert await anext(changes) == IRIS
         os.kill(after.replicas[0].pid, signal.SIGKILL)

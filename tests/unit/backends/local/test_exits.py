@@ -91,7 +91,7 @@ def orphan():
 @pytest.mark.parametrize(
     ("said", "told"),
     [
-        ([forks.Ready(), forks.Ended(3, None)], (3, None)),
+        ([forks.Underway("forked", {"fork": 0.1}), forks.Ready(), forks.Ended(3, None)], (3, None)),
         ([forks.Ended(None, 9)], (None, 9)),
         ([forks.Ready()], (None, None)),
         ([], (None, None)),
@@ -102,10 +102,8 @@ async def test_what_the_line_of_a_forked_process_says_is_told(said, told, before
     monkeypatch.setattr(exits, "_SAYS_WITHIN", 30.0)
     pid, parent = orphan()
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    ended, ready = asyncio.get_running_loop().create_future(), []
-    exits.ExitWatch(
-        pid, pids.born(pid), lambda *how: ended.set_result(how), line=ours, on_ready=lambda: ready.append(True)
-    )
+    ended, heard = asyncio.get_running_loop().create_future(), []
+    exits.ExitWatch(pid, pids.born(pid), lambda *how: ended.set_result(how), line=ours, told=True, on_word=heard.append)
     with parent, theirs:
         if not before:
             os.kill(pid, signal.SIGKILL)
@@ -117,9 +115,26 @@ async def test_what_the_line_of_a_forked_process_says_is_told(said, told, before
             await asyncio.sleep(0)
             os.kill(pid, signal.SIGKILL)
         assert await asyncio.wait_for(ended, 30) == told
-        assert len(ready) == said.count(forks.Ready())
+        assert heard == [word for word in said if not isinstance(word, forks.Ended)]
         assert ours.fileno() == -1
         parent.stdin.close()
+
+
+@pytest.mark.usefixtures("way")
+@pytest.mark.parametrize("open_to_the_end", [True, False])
+async def test_a_child_that_speaks_of_its_start_is_still_reaped_by_us(open_to_the_end):
+    pid = child("raise SystemExit(3)")
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    theirs.send(forks.encode(forks.Ready("cold", {"import": 0.5})))
+    ended, heard = asyncio.get_running_loop().create_future(), []
+    if not open_to_the_end:
+        theirs.close()
+    exits.ExitWatch(pid, pids.born(pid) or "", lambda *how: ended.set_result(how), line=ours, on_word=heard.append)
+    assert await asyncio.wait_for(ended, 30) == (3, None)
+    theirs.close()
+    with pytest.raises(ChildProcessError):
+        os.waitpid(pid, os.WNOHANG)
 
 
 @pytest.mark.usefixtures("way")

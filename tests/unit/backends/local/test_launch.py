@@ -1,3 +1,4 @@
+import dataclasses
 import os
 import pathlib
 import signal
@@ -6,9 +7,9 @@ import subprocess
 
 import pytest
 
-from mlship import errors
+from mlship import errors, forks
 from mlship.backends.local import jobs, launch, pids, records, zygotes
-from mlship.plan import actions
+from mlship.plan import actions, observed
 
 
 def start(tmp_path, *argv, **rest):
@@ -31,7 +32,7 @@ def test_a_start_notes_its_pid_and_clears_old_sockets(tmp_path):
     )
     try:
         (record,) = store.read()
-        assert (record.pid, record.born, record.port) == (launched.pid, pids.born(launched.pid), launched.port)
+        assert (record.pid, record.born, record.port) == (launched.pid, pids.born(launched.pid), launched.record.port)
         assert not (tmp_path / "stale").exists()
     finally:
         os.kill(launched.pid, signal.SIGKILL)
@@ -115,12 +116,33 @@ def test_a_fork_is_on_record_before_it_is_told_to_go(tmp_path):
     ((family, argv, marks),) = fake.asked
     assert (family, argv[-2:]) == ("python", ("--cpus", "3"))
     assert marks == {pids.MARK: "here/a", launch.JOB_MARK: job.hash}
-    assert (made.line, made.cold) == (fake.ours, "")
+    assert (made.line, made.forked, made.cold) == (fake.ours, True, "")
+    assert made.record.startup == observed.Startup(observed.How.FORKED, began_at=0.0)
     fake.ours.close()
 
 
 def test_what_cannot_be_forked_starts_cold_and_says_why(tmp_path):
     made, fake, _ = launched(tmp_path, why="it hangs")
     assert ended(made) == 0  # --help
-    assert (made.cold, made.line, len(fake.asked)) == ("it hangs", None, 1)
+    assert (made.cold, made.forked, len(fake.asked)) == ("it hangs", False, 1)
+    assert made.record.startup == observed.Startup(observed.How.COLD, began_at=0.0)
     assert "--model-path" in (tmp_path / "a.log").read_text()
+    with made.line:
+        assert made.line.recv(1) == b"", "it had a line, and ended without a word"
+
+
+def test_an_executed_model_server_speaks_of_its_start_on_its_line(tmp_path):
+    spec = dataclasses.replace(SERVER, argv=(*SERVER.argv[:3], "--model-path", "/nowhere", "--http-socket", "s"))
+    job = jobs.Job(dataclasses.replace(spec, cwd=str(tmp_path)), log=tmp_path / "a.log")
+    made = launch.launch(records.Record("a", job), launch.Means(records.Records(tmp_path), "here", dict(os.environ)))
+    with made.line:
+        made.line.settimeout(60)
+        word = forks.decode(made.line.recv(forks.LARGEST))
+        assert (word.how, list(word.phases)) == ("cold", ["import"])
+        assert ended(made) == 65  # there is no model
+
+
+def test_a_model_server_that_cannot_be_executed_leaves_no_line(tmp_path):
+    job = jobs.Job(dataclasses.replace(SERVER, cwd="/no/such/folder"), log=tmp_path / "a.log")
+    with pytest.raises(errors.BackendError, match="is not there"):
+        launch.launch(records.Record("a", job), launch.Means(records.Records(tmp_path), "here", dict(os.environ)))

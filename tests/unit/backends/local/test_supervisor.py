@@ -460,3 +460,51 @@ async def test_without_zygotes_everything_starts_cold(world, until, tmp_path):
     sight = await until(ready(held))
     assert psutil.Process(sight.process.pid).ppid() == os.getpid()
     assert held.zygotes == {}
+
+
+def server_job(world, folder, name="a"):
+    job = world.job(name=name, probe="/v2/health/ready")
+    flags = ("--model-path", str(folder), "--model-format", "python", "--http-socket", str(world.socket(name)))
+    return dataclasses.replace(job, spec=dataclasses.replace(job.spec, argv=(*runtime.COMMAND, *flags)))
+
+
+async def test_the_first_start_of_what_was_stood_by_for_is_forked(world, until, tmp_path):
+    job = server_job(world, model_server.write_model(tmp_path / "model", model_server.MODELS["adder"]))
+    held = await world.started()
+    held.stand_by("iris", job.spec)
+    await until(lambda: held.zygotes)
+    (zygote,) = held.zygotes.values()
+    held.ensure(KEY, job)
+    sight = await until(lambda: (one := ready(held)()) and dict(one.startup.phases).get("load") and one)
+    assert psutil.Process(sight.process.pid).ppid() == zygote
+    assert sight.startup.how is observed.How.FORKED
+    assert sight.startup.ready_at >= sight.startup.began_at
+    assert list(dict(sight.startup.phases)) == ["wait", "fork", "listening", "load", "warm-up"]
+    # Stood down, and still the parent of what runs.
+    held.stand_by("iris", None)
+    await held.close()
+    after = await world.started()
+    assert after.observe(KEY).startup == sight.startup, "the next supervisor knows how it came to be"
+
+
+async def test_a_zygote_that_has_died_meanwhile_costs_time_and_nothing_else(world, until, tmp_path):
+    job = server_job(world, model_server.write_model(tmp_path / "model", model_server.MODELS["adder"]))
+    held = await world.started()
+    held.stand_by("iris", job.spec)
+    log = world.home.logs / "zygote-python.log"
+    await until(lambda: log.exists() and "zygote ready" in log.read_text())
+    (zygote,) = held.zygotes.values()
+    os.kill(zygote, signal.SIGKILL)
+    held.ensure(KEY, job)
+    await until(ready(held))
+    await until(lambda: set(held.zygotes.values()) - {zygote})
+
+
+async def test_a_cold_start_tells_its_phases_too(world, until, tmp_path):
+    job = server_job(world, model_server.write_model(tmp_path / "model", model_server.MODELS["adder"]))
+    held = await world.started(warm=False)
+    held.ensure(KEY, job)
+    sight = await until(lambda: (one := ready(held)()) and dict(one.startup.phases).get("load") and one)
+    assert sight.startup.how is observed.How.COLD
+    assert list(dict(sight.startup.phases)) == ["import", "listening", "load", "warm-up"]
+    assert dict(sight.startup.phases)["import"] > 0

@@ -67,6 +67,18 @@ def hear(newborn):
     return forks.decode(message) if message else None
 
 
+def loaded(newborn):
+    """Whether it says that it has its model, after whatever it says of its start."""
+    return isinstance(settled(newborn), forks.Ready)
+
+
+def settled(newborn):
+    """What it says after whatever it says of its start."""
+    while isinstance(word := hear(newborn), forks.Underway):
+        pass
+    return word
+
+
 def until(holds):
     deadline = time.monotonic() + 30
     while not (value := holds()):
@@ -84,7 +96,7 @@ def test_a_fork_is_a_replica_like_one_that_was_started(nursery):
     newborn = nursery.fork()
     assert not (nursery.folder / "http").exists()  # it waits until it is noted
     newborn.go()
-    assert hear(newborn) == forks.Ready()
+    assert loaded(newborn)
     assert connects(nursery.folder / "http")
     process = psutil.Process(newborn.pid)
     assert " ".join(process.cmdline()).rstrip() == " ".join(nursery.command().argv)
@@ -108,7 +120,7 @@ def test_it_sees_the_environment_and_the_folder_it_was_given(nursery):
     )
     newborn = nursery.fork(command=nursery.command(cwd=str(nursery.folder)))
     newborn.go()
-    assert hear(newborn) == forks.Ready()
+    assert loaded(newborn)
     assert (nursery.folder / "seen").read_text() == f"mild None {newborn.pid}"
 
 
@@ -124,7 +136,7 @@ def test_random_numbers_of_two_forks_differ(nursery):
         command = nursery.command("--http-socket", str(nursery.folder / name), cwd=str(nursery.folder))
         newborn = nursery.fork(command=command)
         newborn.go()
-        assert hear(newborn) == forks.Ready()
+        assert loaded(newborn)
     first, second = ((nursery.folder / f"drawn-{one.pid}").read_text().split() for one in nursery.newborns)
     assert set(first).isdisjoint(second)
 
@@ -149,9 +161,9 @@ def test_its_zygote_tells_how_it_ended(nursery, flags, number, ended):
     newborn = nursery.fork(command=nursery.command(*flags))
     newborn.go()
     if number is not None:
-        assert hear(newborn) == forks.Ready()
+        assert loaded(newborn)
         os.kill(newborn.pid, number)
-    assert hear(newborn) == ended
+    assert settled(newborn) == ended
     until(lambda: not psutil.pid_exists(newborn.pid))
 
 
@@ -165,7 +177,8 @@ def test_the_supervisor_hears_of_readiness_and_the_end(nursery):
             pids.born(newborn.pid),
             lambda *how: told.set_result(how),
             line=newborn.line,
-            on_ready=ready.set,
+            told=True,
+            on_word=lambda word: ready.set() if isinstance(word, forks.Ready) else None,
         )
         newborn.go()
         async with asyncio.timeout(60):
@@ -179,7 +192,7 @@ def test_the_supervisor_hears_of_readiness_and_the_end(nursery):
 def test_replicas_outlive_their_zygote_and_the_next_start_gets_another(nursery):
     first = nursery.fork()
     first.go()
-    assert hear(first) == forks.Ready()
+    assert loaded(first)
     before = nursery.zygotes.pids()["python"]
     os.kill(before, signal.SIGKILL)
     assert hear(first) is None
@@ -187,7 +200,7 @@ def test_replicas_outlive_their_zygote_and_the_next_start_gets_another(nursery):
     assert connects(nursery.folder / "http")
     second = nursery.fork(command=nursery.command("--http-socket", str(nursery.folder / "second")))
     second.go()
-    assert hear(second) == forks.Ready()
+    assert loaded(second)
     assert nursery.zygotes.pids()["python"] != before
     assert connects(nursery.folder / "http")
 
@@ -265,7 +278,7 @@ def test_what_a_child_cannot_become_is_refused_with_the_reason(nursery):
         nursery.fork(command=nursery.command(cwd="/no/such/folder"))
     newborn = nursery.fork()  # and the zygote goes on
     newborn.go()
-    assert hear(newborn) == forks.Ready()
+    assert loaded(newborn)
 
 
 def test_a_request_that_is_too_long_is_unavailable(nursery):
@@ -276,7 +289,7 @@ def test_a_request_that_is_too_long_is_unavailable(nursery):
 def test_closing_ends_the_zygotes_and_nothing_else(nursery):
     newborn = nursery.fork()
     newborn.go()
-    assert hear(newborn) == forks.Ready()
+    assert loaded(newborn)
     (pid,) = nursery.zygotes.pids().values()
     nursery.zygotes.close()
     assert not psutil.pid_exists(pid)
@@ -285,11 +298,40 @@ def test_closing_ends_the_zygotes_and_nothing_else(nursery):
         nursery.fork()
 
 
-def test_tidying_forgets_one_that_has_ended_by_itself(nursery):
-    nursery.fork().line.close()
+def test_what_is_needed_runs_before_anybody_asks_and_again_when_it_has_ended(nursery):
+    nursery.zygotes.keep({"python"})
     (pid,) = nursery.zygotes.pids().values()
-    nursery.zygotes.tidy()
-    assert nursery.zygotes.pids() == {"python": pid}
+    newborn = nursery.fork()
+    newborn.go()
+    assert psutil.Process(newborn.pid).ppid() == pid
     os.kill(pid, signal.SIGKILL)
-    until(lambda: nursery.zygotes.tidy() or not nursery.zygotes.pids())
+    psutil.Process(pid).wait(30)
+    nursery.zygotes.keep({"python"})
+    (another,) = nursery.zygotes.pids().values()
+    assert another != pid
+
+
+def test_what_nobody_needs_ends_after_a_minute(nursery):
+    now = [1000.0]
+    nursery.zygotes.clock = lambda: now[0]
+    nursery.zygotes.keep({"python"})
+    now[0] += zygotes.LINGER_SECONDS - 1
+    nursery.zygotes.keep(())
+    (pid,) = nursery.zygotes.pids().values()
+    now[0] += 1
+    nursery.zygotes.keep(())
+    assert nursery.zygotes.pids() == {}
     assert not psutil.pid_exists(pid)
+
+
+def test_one_that_cannot_be_had_is_told_of_once(nursery, monkeypatch, caplog):
+    monkeypatch.setattr(nursery.zygotes, "spawn", lambda *_: (_ for _ in ()).throw(OSError("no memory")))
+    for _ in range(3):
+        nursery.zygotes.keep({"python"})
+    assert [record.message for record in caplog.records] == ["the zygote for python did not start: no memory"]
+
+
+def test_none_is_kept_when_they_are_being_ended(nursery):
+    nursery.zygotes.close()
+    nursery.zygotes.keep({"python"})
+    assert nursery.zygotes.pids() == {}

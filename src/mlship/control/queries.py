@@ -1,0 +1,88 @@
+"""Asks others for a number: a replica's model server for its queue, Prometheus for the answer to a query.
+
+Every question has a deadline and a limit on the size of its answer. What is not a number in the expected form is
+``Unanswered``, which the feeds count; it is never taken for 0.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+
+import httpx
+import orjson
+
+_SECONDS = 3.0
+_MOST_BYTES = 1_000_000
+_DEPTH = re.compile(r"^mlship_queue_depth(?:\{[^}]*\})? (\S+)$", re.MULTILINE)
+
+
+class Unanswered(Exception):
+    """There is no number."""
+
+
+def address(endpoint: str) -> tuple[str | None, str]:
+    """The Unix socket of an endpoint, if it is one, and the URL to ask."""
+    if endpoint.startswith("unix:"):
+        return endpoint.removeprefix("unix:"), "http://replica/metrics"
+    return None, f"http://{endpoint}/metrics"
+
+
+async def queue_depth(client: httpx.AsyncClient, url: str) -> float:
+    """How many requests wait in a replica, of all its models. Raises Unanswered."""
+    found = _DEPTH.findall((await _get(client, url, {})).decode("utf-8", "replace"))
+    if not found:
+        raise Unanswered("it says nothing of a queue")
+    return _finite(math.fsum(map(_number, found)))
+
+
+async def prometheus(client: httpx.AsyncClient, url: str, query: str, options: Mapping[str, str]) -> float:
+    """The value of an instant query. Raises Unanswered.
+
+    As KEDA's trigger has it: the answer is a scalar or one series; none at all counts as 0 unless ``ignoreNullValues``
+    is false. Source: Prometheus' HTTP API, GET /api/v1/query; KEDA, prometheus trigger.
+    """
+    body = await _get(client, f"{url.rstrip('/')}/api/v1/query", {"query": query})
+    try:
+        data = orjson.loads(body)["data"]
+        if data["resultType"] == "scalar":
+            return _finite(_number(data["result"][1]))
+        found = data["result"]
+        if not found and options.get("ignoreNullValues", "true").lower() != "false":
+            return 0.0
+        if len(found) != 1:
+            raise Unanswered(f"the query gives {len(found)} series, one is needed")
+        return _finite(_number(found[0]["value"][1]))
+    except (orjson.JSONDecodeError, KeyError, IndexError, TypeError) as error:
+        raise Unanswered(f"this is no answer of Prometheus: {body[:100]!r}") from error
+
+
+async def _get(client: httpx.AsyncClient, url: str, query: Mapping[str, str]) -> bytes:
+    parts: list[bytes] = []
+    size = 0
+    try:
+        async with client.stream("GET", url, params=dict(query), timeout=_SECONDS) as answer:
+            async for part in answer.aiter_bytes():
+                parts.append(part)
+                size += len(part)
+                if size > _MOST_BYTES:
+                    raise Unanswered(f"the answer is longer than {_MOST_BYTES} bytes")
+            if answer.is_error:
+                raise Unanswered(f"it answers {answer.status_code}: {b''.join(parts)[:200]!r}")
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise Unanswered(str(error) or type(error).__name__) from error
+    return b"".join(parts)
+
+
+def _number(text: object) -> float:
+    try:
+        return float(str(text))
+    except ValueError as error:
+        raise Unanswered(f"{str(text)[:40]!r} is no number") from error
+
+
+def _finite(value: float) -> float:
+    if not math.isfinite(value):
+        raise Unanswered(f"the answer is {value}")
+    return value

@@ -1,0 +1,110 @@
+"""A load makes a second replica, its end takes it away: real Envoy, real processes, the real command."""
+
+import asyncio
+import contextlib
+import json
+import time
+
+import httpx
+import pytest
+
+pytestmark = [pytest.mark.slow, pytest.mark.e2e, pytest.mark.timeout(240)]
+
+MODEL = """
+import time
+
+class Slow:
+    def predict(self, inputs):
+        time.sleep(0.1)
+        return [1.0]
+"""
+SERVICE = """
+apiVersion: serving.kserve.io/v1beta1
+kind: InferenceService
+metadata:
+  name: slow
+  annotations:
+    autoscaling.knative.dev/window: "10s"
+spec:
+  predictor:
+    minReplicas: 1
+    maxReplicas: 2
+    scaleMetric: concurrency
+    scaleTarget: 2
+    model:
+      modelFormat: {{name: python}}
+      storageUri: file://{path}
+"""
+
+
+@pytest.fixture
+def slow(installation, tmp_path):
+    path = tmp_path / "slow.py"
+    path.write_text(MODEL)
+    installation.ok("up", "--port", "auto")
+    installation.ok("apply", "--wait", "60", "-f", "-", stdin=SERVICE.format(path=path))
+    return installation
+
+
+def row(installation) -> dict:
+    (found,) = json.loads(installation.ok("top", "-o", "json"))
+    return found
+
+
+async def ask(http: httpx.AsyncClient, url: str, until: list[float], failed: list[str]) -> None:
+    """One client that asks again and again."""
+    while time.monotonic() < until[0]:
+        answer = await http.post(url, json={"instances": [[1.0]]})
+        if answer.status_code != 200:
+            failed.append(answer.text)
+
+
+async def load(installation, url: str, *, clients: int, seconds: float, failed: list[str]) -> tuple[float, dict]:
+    """Have so many clients ask until two replicas are ready, and some seconds on; how long that took, and a row."""
+    until = [time.monotonic() + 60.0]
+    began = time.monotonic()
+    async with httpx.AsyncClient(timeout=30) as http, asyncio.TaskGroup() as group:
+        for _ in range(clients):
+            group.create_task(ask(http, url, until, failed))
+        with installation.control as control:
+            while time.monotonic() < until[0]:
+                status = (await asyncio.to_thread(control.get, "isvc", "slow"))["status"]
+                if status["mlship"]["replicas"]["ready"] == 2:
+                    break
+                await asyncio.sleep(0.02)
+        took = time.monotonic() - began
+        await asyncio.sleep(seconds)
+        shown = await asyncio.to_thread(row, installation)
+        until[0] = 0.0
+    return took, shown
+
+
+def test_a_second_replica_under_load_and_one_again_after_it(slow):
+    before = row(slow)
+    assert (before["ready"], before["wanted"], before["min"], before["max"]) == (1, 1, 1, 2)
+    assert before["memoryBytes"] > 1e6
+    failed: list[str] = []
+    url = f"{slow.url}/v1/models/slow:predict"
+    took, shown = asyncio.run(load(slow, url, clients=8, seconds=3.0, failed=failed))
+    print(f"the second replica was ready after {took:.2f} s")
+    assert took < 60
+    assert failed == []
+    assert (shown["ready"], shown["wanted"]) == (2, 2)
+    assert 4 < shown["concurrency"] < 12
+    assert shown["requestsPerSecond"] > 1
+    assert 0.05 < shown["p99Seconds"] < 5
+    assert "concurrency" in shown["decision"]
+    why = slow.ok("why", "slow")
+    assert "2 replicas" in why
+    deadline = time.monotonic() + 90
+    while row(slow)["wanted"] != 1 and time.monotonic() < deadline:
+        time.sleep(1)
+    assert row(slow)["wanted"] == 1
+    with contextlib.suppress(TimeoutError), slow.control as control:
+        while time.monotonic() < deadline and control.top()["services"][0]["ready"] != 1:
+            time.sleep(0.5)
+    assert row(slow)["ready"] == 1
+    assert "1 replica instead of 2" in slow.ok("why", "slow")
+    lines = slow.ok("top").splitlines()
+    assert lines[0].split()[:3] == ["NAMESPACE", "NAME", "READY"]
+    assert lines[1].split()[:4] == ["default", "slow", "1/1", "1-2"]
