@@ -57,13 +57,17 @@ class Gate(Protocol):
 
 @dataclasses.dataclass(slots=True)
 class _Service:
-    """What Envoy was given of one service. ``sure``: what of it Envoy has confirmed; ``applied``: may send to."""
+    """What Envoy was given of one service. ``sure``: what of it Envoy has confirmed; ``applied``: may send to.
+
+    ``adopted``: an earlier control plane has published it, routes and all.
+    """
 
     carried: Revisions = dataclasses.field(default_factory=dict)
     sure: Revisions = dataclasses.field(default_factory=dict)
     applied: frozenset[observed.Endpoint] = frozenset()
     written: bytes = b""
     gated_since: float = 0.0
+    adopted: bool = False
 
 
 class Publisher:
@@ -114,7 +118,8 @@ class Publisher:
         for key, revisions in clusters.read(resources).items():
             endpoints = _all(revisions)
             self._services[key] = _Service(
-                carried=revisions, sure=dict(revisions), applied=endpoints, written=_render(key, revisions)
+                carried=revisions, sure=dict(revisions), applied=endpoints, written=_render(key, revisions),
+                adopted=True,
             )
             self._gate.serve(key, frozenset(revisions))
 
@@ -122,6 +127,17 @@ class Publisher:
         """The endpoints Envoy may send requests of a service to."""
         found = self._services.get(service)
         return found.applied if found else frozenset()
+
+    def carried(self, service: observed.ServiceKey) -> frozenset[observed.Endpoint]:
+        """The endpoints that a request is sure to be sent to: confirmed, and behind a route that is confirmed."""
+        found = self._services.get(service)
+        if found is None or (self._shown is None and not found.adopted):
+            return frozenset()
+        if self._shown is None:
+            return _all(found.sure)
+        shape = self._shown.get(service)
+        named = {split.revision for split in shape.splits} if shape is not None else set()
+        return _all({revision: had for revision, had in found.sure.items() if revision in named})
 
     def behind(self) -> int:
         """How many services are not yet, by Envoy's word, as they are wanted."""
@@ -353,6 +369,7 @@ class Publisher:
         # After a start what an earlier control plane has left may leave now, too.
         for key in changed if known else self._services.keys() | shapes.keys():
             self._look_at(key)
+        self._changed(changed)
 
     # Files.
 

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import zlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -71,16 +72,12 @@ class Listen:
         return f"http://{host}:{self.port}"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Block:
-    """What one service contributes: its virtual host, its routes by bare name, those by namespace and name.
+Block = bytes
+"""What one service contributes: its virtual host, its routes by bare name, those by namespace and name.
 
-    JSON without the brackets around it; lists are joined with commas.
-    """
-
-    host: bytes
-    named: bytes
-    full: bytes
+JSON without the brackets around it, a line each, packed: it is held for every service and read when routes are published,
+and one service's is so much like itself that a sixth is left of it.
+"""
 
 
 def shape(route: routes.ServiceRoute) -> routes.ServiceRoute:
@@ -92,11 +89,14 @@ def shape(route: routes.ServiceRoute) -> routes.ServiceRoute:
 
 def block(route: routes.ServiceRoute, *, domain: str) -> Block:
     """Render what a service contributes."""
-    return Block(
-        host=orjson.dumps(_virtual_host(route, domain)),
-        named=_list(_by_name(route.service.name, route)),
-        full=_list(_by_full_path(route)),
-    )
+    found = (_list([_virtual_host(route, domain)]), _list(_by_name(route.service.name, route)))
+    return zlib.compress(b"\n".join((*found, _list(_by_full_path(route)))), level=1)
+
+
+def parts(packed: Block) -> tuple[bytes, bytes, bytes]:
+    """The virtual host, the routes by bare name, and those by namespace and name."""
+    host, named, full = zlib.decompress(packed).split(b"\n")
+    return host, named, full
 
 
 def _list(resources: list[Resource]) -> bytes:
@@ -106,9 +106,10 @@ def _list(resources: list[Resource]) -> bytes:
 def configuration(table: routes.RouteTable, blocks: Mapping[observed.ServiceKey, Block]) -> bytes:
     """The route configuration as a JSON list of one resource; ``blocks`` has every service of the table."""
     last = _list(_last_resort(table, {route.service: route for route in table.services}))
-    shared = [blocks[key].named for _, key in table.names]
-    shared += [blocks[route.service].full for route in table.services]
-    hosts = [blocks[route.service].host for route in table.services]
+    read = {key: parts(packed) for key, packed in blocks.items()}
+    shared = [read[key][1] for _, key in table.names]
+    shared += [read[route.service][2] for route in table.services]
+    hosts = [read[route.service][0] for route in table.services]
     # A port in the Host header must not hide the host.
     everything = b'{"name":"everything","domains":["*"],"retry_policy":%s,"routes":[%s]}' % (
         orjson.dumps(_RETRIES),
