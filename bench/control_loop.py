@@ -4,7 +4,7 @@
 
 The real store on a real file, the real loop and planner, and a world (``small_world``) that does at once what it is
 asked for. For each N, in processes of their own: N services at zero are stored; the control plane is started; one
-service after the other is given a replica (``minReplicas`` 0 to 1) and takes it back. Measured: the time from the
+service after the other is given a replica (``minReplicas`` 0 to 1) and loses it (the annotation that stops it). Measured: the time from the
 write to the action reaching the backend; the processor time of the whole process for each change, status, journal and
 routes included; processor time while nothing happens; the time from start until every service has been looked at, when
 none has a status yet ("first") and when all have; and the growth of the resident memory from the empty control plane
@@ -165,7 +165,10 @@ class Plane:
         who = observed.ServiceKey("default", name)
         self.begun.pop(who, None)
         began = time.perf_counter()
-        await self.kept.replace(self.key(name), service(name, replicas))
+        body = service(name, 1)
+        if not replicas:
+            body["metadata"]["annotations"]["serving.kserve.io/stop"] = "true"
+        await self.kept.replace(self.key(name), body)
         async with asyncio.timeout(_DEADLINE):
             while who not in self.begun:
                 self._acted.clear()

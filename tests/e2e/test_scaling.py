@@ -8,6 +8,8 @@ import time
 import httpx
 import pytest
 
+from mlship import client, launch
+
 pytestmark = [pytest.mark.slow, pytest.mark.e2e, pytest.mark.timeout(240)]
 
 MODEL = """
@@ -27,7 +29,7 @@ metadata:
     autoscaling.knative.dev/window: "10s"
 spec:
   predictor:
-    minReplicas: 1
+    minReplicas: {least}
     maxReplicas: 2
     scaleMetric: concurrency
     scaleTarget: 2
@@ -42,7 +44,7 @@ def slow(installation, tmp_path):
     path = tmp_path / "slow.py"
     path.write_text(MODEL)
     installation.ok("up", "--port", "auto")
-    installation.ok("apply", "--wait", "60", "-f", "-", stdin=SERVICE.format(path=path))
+    installation.ok("apply", "--wait", "60", "-f", "-", stdin=SERVICE.format(path=path, least=1))
     return installation
 
 
@@ -108,3 +110,44 @@ def test_a_second_replica_under_load_and_one_again_after_it(slow):
     lines = slow.ok("top").splitlines()
     assert lines[0].split()[:3] == ["NAMESPACE", "NAME", "READY"]
     assert lines[1].split()[:4] == ["default", "slow", "1/1", "1-2"]
+
+
+def wait_for(installation, reason: str, *, running: int, deadline: float = 60.0) -> None:
+    """Wait until the service says so, and so many of its processes are left."""
+    ready: dict = {}
+    end = time.monotonic() + deadline
+    with installation.control as control:
+        while time.monotonic() < end:
+            ready = client.condition(control.get("isvc", "slow"), "Ready")
+            if ready.get("reason", "") == reason and len(installation.one("mlship.server.main")) == running:
+                return
+            time.sleep(0.1)
+    raise AssertionError(f"not {reason} with {running}: {ready}\n{installation.ok('why', 'slow')}")
+
+
+def test_it_sleeps_and_whoever_asks_wakes_it_also_after_a_restart_or_is_told_why_not(installation, tmp_path):
+    path = tmp_path / "slow.py"
+    path.write_text(MODEL)
+    installation.ok("up", "--port", "auto")
+    installation.ok("apply", "--wait", "60", "-f", "-", stdin=SERVICE.format(path=path, least=0))
+    url = f"{installation.url}/v1/models/slow:predict"
+    wait_for(installation, "ScaledToZero", running=0)
+    assert "ScaledToZero" in installation.ok("list")
+    assert "the first request wakes it" in installation.ok("why", "slow")
+    (plane,) = installation.one("mlship.control.main")
+    plane.kill()
+    plane.wait(10)
+    launch.ensure_running(installation.where)
+    wait_for(installation, "ScaledToZero", running=0)
+    answer = httpx.post(url, json={"instances": [[1.0]]}, timeout=60)
+    assert (answer.status_code, answer.json()) == (200, {"predictions": [1.0]})
+    assert "1 caller waits at the gate" in installation.ok("why", "slow")
+    wait_for(installation, "ScaledToZero", running=0)
+    path.write_text("raise SystemExit('no')")
+    installation.ok("apply", "-f", "-", stdin=SERVICE.format(path=path, least=0))
+    wait_for(installation, "ModelLoadFailed", running=0)
+    began = time.monotonic()
+    answer = httpx.post(url, json={"instances": [[1.0]]}, timeout=60)
+    assert answer.status_code == 503
+    assert "mlship why slow" in answer.text
+    assert time.monotonic() - began < 10, "held although nothing can come"

@@ -205,8 +205,10 @@ class Feeds:
                 one.traffic().pause()
                 continue
             one.traffic().add(now, clusters, waiting=self._waiting(key))
-            pressed = pressed or one.presses()
-            if one.jumped(now):
+            before, one.pressing = one.pressing, one.presses()
+            pressed = pressed or one.pressing
+            # The beginning of a load, too: one that was calm is looked at seldom.
+            if one.jumped(now) or (one.pressing and not before):
                 self._pressing.add(key)
                 self._pressed.set()
         return _PRESSED if pressed else _CALM

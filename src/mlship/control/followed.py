@@ -66,6 +66,7 @@ class Followed:
         self.gone: list[Measured] = []
         self.answers: dict[str, Answer] = {}
         self.glanced_until = 0.0
+        self.pressing = False
         self._seconds = 60
 
     # What is needed.

@@ -83,12 +83,21 @@ def desired(world: seams.World, read: Reader) -> reconcile.Desired:
 def _scaled(world: seams.World, read: Reader) -> scaledobject.ScaledObject | None:
     """The ScaledObject that targets the service; of several the oldest, and the log names the others."""
     name = world.service["metadata"]["name"]
-    mine = [one for one in read.understood(world.scaled, scaledobject.ScaledObject) if one.target == name]
+    # Only those whose target may be it are worth reading whole: there may be one for each service.
+    near = [one for one in world.scaled if _named(one) in (name, f"{name}{scaledobject.PREDICTOR}")]
+    mine = [one for one in read.understood(near, scaledobject.ScaledObject) if one.target == name]
     mine.sort(key=lambda one: (one.metadata.creation_timestamp or "", one.name))
     if len(mine) > 1:
         others = ", ".join(one.name for one in mine[1:])
         log.warning("%s is scaled by ScaledObject %s; %s is left out", name, mine[0].name, others)
     return mine[0] if mine else None
+
+
+def _named(body: store.Object) -> object:
+    """What a stored ScaledObject names as its target, as it stands."""
+    spec = body.get("spec")
+    ref = spec.get("scaleTargetRef") if isinstance(spec, dict) else None
+    return ref.get("name") if isinstance(ref, dict) else None
 
 
 def target_of(body: store.Object) -> str:

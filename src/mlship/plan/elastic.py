@@ -22,6 +22,8 @@ from mlship.scale import policy as policies
 
 # Between two writes of a memory whose number stands, in seconds.
 WRITE_EVERY = 10.0
+# Between two looks at a service that nobody has used for a window. The feeds tell when somebody does.
+CALM_EVERY = 5.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -100,6 +102,8 @@ def size(wanted: scaling.Scaling, running: Running, demand: observed.Demand, pas
         gated=demand.gated,
     )
     before = None if past is None else past.memory
+    if past is not None and _calm(policy, past, demand, now):
+        policy = dataclasses.replace(policy, interval=max(policy.interval, CALM_EVERY))
     made = decide.decide(policy, seen, before, now)
     changed = before is None or made.replicas != before.replicas
     if changed or past is None:
@@ -120,6 +124,12 @@ def size(wanted: scaling.Scaling, running: Running, demand: observed.Demand, pas
 def _awake(policy: policies.Policy) -> policies.Policy:
     """While another revision serves nothing goes to rest: what is proven would be gone, and the newest is not."""
     return dataclasses.replace(policy, min_replicas=policy.floor, idle_replicas=None)
+
+
+def _calm(policy: policies.Policy, past: Past, demand: observed.Demand, now: float) -> bool:
+    """Whether nobody has used it, and nothing was changed, for a window."""
+    idle = demand.busy is False and not demand.waiting
+    return idle and past.memory.panic_at is None and now - past.changed_at > policy.stable
 
 
 def _begun(policy: policies.Policy, running: Running, past: Past | None) -> tuple[Past | None, str]:

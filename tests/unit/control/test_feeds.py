@@ -11,7 +11,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import httpx
 import pytest
@@ -137,6 +137,18 @@ async def test_a_jump_is_told_at_once(until: Callable[..., object]) -> None:
                 break
 
 
+async def test_the_beginning_of_a_load_is_told_too(until: Callable[..., object]) -> None:
+    admin = Admin()
+    async with feeding(admin) as made:
+        made.follow(IRIS, TRAFFIC, seen(IRIS))
+        await until(lambda: value(made, policies.Kind.CONCURRENCY) == 0.0)  # type: ignore[misc]
+        admin.active = 5
+        async with asyncio.timeout(10):
+            assert await anext(made.watch()) == IRIS
+        await until(lambda: len(admin.asked) > 8)  # type: ignore[misc]
+        assert not made._pressing, "it goes on and is no news"
+
+
 async def test_a_reading_that_fails_unexpectedly_ends_nothing(
     until: Callable[..., object], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -185,28 +197,53 @@ def test_a_process_that_is_gone_has_no_usage() -> None:
     assert later.cores >= 0.0
 
 
+Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+class Handlers:
+    """Connections of a server, all closed before the test ends."""
+
+    def __init__(self, answer: Handler) -> None:
+        self._answer = answer
+        self._open: list[asyncio.Event] = []
+
+    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        over = asyncio.Event()
+        self._open.append(over)
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            await self._answer(reader, writer)
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+        over.set()
+
+    async def closed(self) -> None:
+        for over in self._open:
+            assert await aio.wait_event(over, 10)
+
+
 @contextlib.asynccontextmanager
 async def answering(*bodies: bytes, status: int = 200) -> AsyncIterator[tuple[str, list[str]]]:
     """An HTTP server on a Unix socket: the bodies in turn, the last one for ever; and the paths asked for."""
     left, asked = list(bodies), []
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
-            while True:
-                head = await reader.readuntil(b"\r\n\r\n")
-                asked.append(head.split(b" ")[1].decode())
-                body = left.pop(0) if len(left) > 1 else left[0]
-                writer.write(b"HTTP/1.1 %d X\r\ncontent-length: %d\r\n\r\n%s" % (status, len(body), body))
-                await writer.drain()
-        writer.close()
+        while True:
+            head = await reader.readuntil(b"\r\n\r\n")
+            asked.append(head.split(b" ")[1].decode())
+            body = left.pop(0) if len(left) > 1 else left[0]
+            writer.write(b"HTTP/1.1 %d X\r\ncontent-length: %d\r\n\r\n%s" % (status, len(body), body))
+            await writer.drain()
 
+    handlers = Handlers(answer)
     with tempfile.TemporaryDirectory(prefix="mlship-") as folder:
         path = str(pathlib.Path(folder) / "s")
-        server = await asyncio.start_unix_server(answer, path)
+        server = await asyncio.start_unix_server(handlers, path)
         try:
             yield path, asked
         finally:
             server.close()
+            await handlers.closed()
 
 
 @contextlib.asynccontextmanager
@@ -214,18 +251,18 @@ async def loopback(body: bytes, status: int = 200) -> AsyncIterator[str]:
     """The same on a free port of the loopback address."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
-            await reader.readuntil(b"\r\n\r\n")
-            head = b"HTTP/1.1 %d X\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % (status, len(body))
-            writer.write(head + body)
-            await writer.drain()
-        writer.close()
+        await reader.readuntil(b"\r\n\r\n")
+        head = b"HTTP/1.1 %d X\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % (status, len(body))
+        writer.write(head + body)
+        await writer.drain()
 
-    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    handlers = Handlers(answer)
+    server = await asyncio.start_server(handlers, "127.0.0.1", 0)
     try:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     finally:
         server.close()
+        await handlers.closed()
 
 
 METRICS = b"""# TYPE mlship_queue_depth gauge
@@ -302,9 +339,9 @@ async def test_what_else_a_trigger_says_is_sent() -> None:
             await writer.drain()
         else:
             await reader.read()
-        writer.close()
 
-    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    handlers = Handlers(answer)
+    server = await asyncio.start_server(handlers, "127.0.0.1", 0)
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/base/"
     told = {"customHeaders": "X-A=1, X-B=two", "queryParameters": "dedup=true", "namespace": "team", "timeout": "50"}
     async with httpx.AsyncClient(headers={"connection": "close"}) as client:
@@ -316,6 +353,7 @@ async def test_what_else_a_trigger_says_is_sent() -> None:
         with pytest.raises(queries.Unanswered):
             await queries.prometheus(client, url, "up", told)
     server.close()
+    await handlers.closed()
 
 
 async def test_a_prometheus_that_is_not_there_is_counted_and_no_longer_asked_once_unfollowed(

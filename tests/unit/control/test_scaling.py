@@ -224,6 +224,12 @@ def test_of_several_scaled_objects_the_oldest_counts(service, caplog) -> None:
     assert found.name == "old"
     assert "new" in caplog.text
     assert planner.desired(world(service(), other), planner.Reader()).scaled is None
+    deployment = scaled("iris-predictor")
+    del deployment["spec"]["scaleTargetRef"]["kind"]
+    odd = {**scaled(), "spec": None}
+    found = planner.desired(world(service(), odd, deployment), planner.Reader()).scaled
+    assert found is not None
+    assert found.target == "iris"
 
 
 def test_a_scaled_object_that_is_not_understood_targets_nothing() -> None:

@@ -166,3 +166,19 @@ def test_a_schedule_turns_the_number_and_wakes_the_plan() -> None:
     )
     assert awake.replicas == 3
     assert "the schedule day asks for 3" in awake.why
+
+
+def test_what_nobody_uses_is_looked_at_seldom() -> None:
+    wanted = scaling.Scaling(dataclasses.replace(POLICY, min_replicas=1))
+
+    def look(past: elastic.Past | None, at: float, **more: object) -> elastic.Sized:
+        idle = dataclasses.replace(demand(0.0), **{"busy": False, **more})  # type: ignore[arg-type]
+        return elastic.size(wanted, running(), idle, past, now=NOW + at)
+
+    first = look(None, 0.0)
+    assert first.wake_at == NOW + 1
+    assert look(first.past, 30.0).wake_at == NOW + 31
+    assert look(first.past, 61.0).wake_at == NOW + 61 + elastic.CALM_EVERY
+    assert look(first.past, 61.0, busy=True).wake_at == NOW + 62
+    assert look(first.past, 61.0, busy=None).wake_at == NOW + 62
+    assert look(first.past, 61.0, waiting=1).wake_at == NOW + 62
