@@ -1,7 +1,6 @@
 """Updates in a row and scaling up and down, under load through the real Envoy, cost no request."""
 
 import pytest
-
 from bench import rolling
 
 pytestmark = [pytest.mark.slow, pytest.mark.e2e, pytest.mark.timeout(300)]

@@ -118,7 +118,10 @@ class Publisher:
         for key, revisions in clusters.read(resources).items():
             endpoints = _all(revisions)
             self._services[key] = _Service(
-                carried=revisions, sure=dict(revisions), applied=endpoints, written=_render(key, revisions),
+                carried=revisions,
+                sure=dict(revisions),
+                applied=endpoints,
+                written=_render(key, revisions),
                 adopted=True,
             )
             self._gate.serve(key, frozenset(revisions))

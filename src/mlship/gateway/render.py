@@ -75,8 +75,8 @@ class Listen:
 Block = bytes
 """What one service contributes: its virtual host, its routes by bare name, those by namespace and name.
 
-JSON without the brackets around it, a line each, packed: it is held for every service and read when routes are published,
-and one service's is so much like itself that a sixth is left of it.
+JSON without the brackets around it, a line each, packed: it is held for every service and read when routes are
+published, and one service's is so much like itself that a sixth is left of it.
 """
 
 
