@@ -3,12 +3,12 @@
     python -m bench.control_loop [--sizes 10 100 1000 10000] [--changes 200] [--json FILE]
 
 The real store on a real file, the real loop and planner, and a world (``small_world``) that does at once what it is
-asked for. For each N, in processes of their own: N stopped services are stored; the control plane is started; one
-service after the other is given a replica and stopped again. Measured: the time from the write to the action reaching
-the backend; the processor time of the whole process for each change, status and journal included; processor time while
-nothing happens; the time from start until every service has been looked at, when none has a status yet ("first") and
-when all have; and the growth of the resident memory from the empty control plane to the one with N services, over N.
-What the routes of many services cost is ``bench.gateway``'s, what those at zero with their scaler ``bench.idle``'s.
+asked for. For each N, in processes of their own: N services at zero are stored; the control plane is started; one
+service after the other is given a replica (``minReplicas`` 0 to 1) and loses it (the annotation that stops it).
+Measured: the time from the write to the action reaching the backend; the processor time of the whole process for each
+change, status, journal and routes included; processor time while nothing happens; the time from start until every
+service has been looked at, when none has a status yet ("first") and when all have; and the growth of the resident
+memory from the empty control plane to the one with N services, over N.
 """
 
 from __future__ import annotations

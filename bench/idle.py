@@ -4,8 +4,8 @@
 
 A real control plane with Envoy. Services with ``minReplicas: 0``, all of one small model, are created over the control
 API, with ``initial-scale: "0"`` so that none is started for a trial; when each has a status and Envoy has their routes,
-memory is read again, and then, over a while in which nothing is asked, processor time. Goals: 20 kB of the control plane
-for each, and no process.
+memory is read again, and then, over a while in which nothing is asked, processor time. Goals: 20 kB of the control
+plane for each, and no process.
 """
 
 from __future__ import annotations

@@ -109,7 +109,10 @@ class Program:
         async with contextlib.AsyncExitStack() as stack:
             kept = await stack.enter_async_context(self._store())
             backend = await stack.enter_async_context(self._backend())
-            asked = await stack.enter_async_context(self._gate())
+            spans = await stack.enter_async_context(self._traces())
+            export = None if spans is None else spans.export
+            watched = starts.Starts(self._meter, clock=time.time, export=export)
+            asked = await stack.enter_async_context(self._gate(watched))
             gateway = await stack.enter_async_context(self._gateway(backend, asked))
             book = journal.Journal(kept)
             # A connection of its own: what is confirmed does not wait behind what is counted.
@@ -117,9 +120,6 @@ class Program:
             stack.push_async_callback(envoys.close)
             feeding = feeds.Feeds(envoys, waiting=asked.waiting)
             shared = facts.Facts(backend, gateway, feeds=feeding, gate=asked)
-            spans = await stack.enter_async_context(self._traces())
-            export = None if spans is None else spans.export
-            watched = starts.Starts(self._meter, clock=time.time, export=export)
             turning = loop.Loop(
                 kept=kept, catalog=self._catalog, backend=backend, facts_of=shared, gateway=gateway,
                 planner=self._planner, book=book, meter=self._meter, feeds=feeding, gate=asked, watched=watched,
@@ -227,10 +227,10 @@ class Program:
             await backend.close()
 
     @contextlib.asynccontextmanager
-    async def _gate(self) -> AsyncIterator[gate.Gate]:
+    async def _gate(self, watched: starts.Starts) -> AsyncIterator[gate.Gate]:
         """It listens before Envoy is told anything, so that who comes in between waits."""
         folders.private(self._home.sockets)
-        made = gate.Gate()
+        made = gate.Gate(watched)
         await made.start(listeners.unix_socket(self._home.sockets / xds.GATE_SOCKET))
         try:
             yield made

@@ -74,7 +74,7 @@ def _gate_filters() -> list[Resource]:
             "server_uri": {"uri": "http://gate", "cluster": _GATE, "timeout": f"{_GATE_SECONDS}s"},
             "authorization_response": {"allowed_client_headers": {"patterns": [{"exact": "retry-after"}]}},
         },
-        "allowed_headers": {"patterns": [{"exact": render.GATE_HEADER}]},
+        "allowed_headers": {"patterns": [{"exact": render.GATE_HEADER}, {"exact": render.TRACE_HEADER}]},
         "status_on_error": {"code": _GATE_IS_AWAY},
     }
     return [

@@ -13,8 +13,9 @@ from __future__ import annotations
 import asyncio
 import itertools
 import socket
-from collections.abc import AsyncIterator, Iterable, Mapping
-from typing import cast
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from typing import Protocol, cast
 
 import httptools
 
@@ -25,14 +26,33 @@ _Answered = waiting.Answered
 _YES = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
 _NO = b"HTTP/1.1 %d Refused\r\ncontent-type: text/plain\r\nretry-after: %d\r\ncontent-length: %d\r\n\r\n"
 _NAME = render.GATE_HEADER.encode()
+_TRACE = render.TRACE_HEADER.encode()
 # Envoy refuses larger local replies than its buffers; a sentence is shorter.
 _LONGEST_REASON = 3500
 
 
-class Gate:
-    """The questions and their answers. ``start`` begins to listen, ``close`` answers everybody."""
+class Observer(Protocol):
+    """Who wants to know when callers begin to wait and when they go on: the record of cold starts."""
 
-    def __init__(self) -> None:
+    def wished(self, key: observed.ServiceKey, *, at: float, traceparent: str = "") -> None:
+        """A first caller waits since ``at`` (Unix seconds); ``traceparent`` is its request's, empty without one."""
+        ...
+
+    def answered(self, key: observed.ServiceKey, *, at: float) -> None:
+        """Callers who waited were let go on at ``at``."""
+        ...
+
+
+class Gate:
+    """The questions and their answers. ``start`` begins to listen, ``close`` answers everybody.
+
+    Args:
+        clock: Unix seconds, for the observer.
+    """
+
+    def __init__(self, observer: Observer | None = None, *, clock: Callable[[], float] = time.time) -> None:
+        self._observer = observer
+        self._clock = clock
         self._waiting = waiting.Waiting()
         self._askers: dict[int, _Asker] = {}
         self._numbers = itertools.count()
@@ -82,7 +102,10 @@ class Gate:
 
     def serve(self, service: observed.ServiceKey, revisions: frozenset[str]) -> None:
         """The revisions Envoy has endpoints of, by its own word, and keeps for now."""
-        self._tell(self._waiting.serve(service, revisions, now=_now()))
+        answered = self._waiting.serve(service, revisions, now=_now())
+        if answered and self._observer is not None:
+            self._observer.answered(service, at=self._clock())
+        self._tell(answered)
 
     def needed(self, service: observed.ServiceKey, *, seconds: float) -> Mapping[str, float | None]:
         """The revisions that callers wait for (None) or were let in to within ``seconds`` (until when: loop time)."""
@@ -90,15 +113,16 @@ class Gate:
 
     # The socket's side.
 
-    def ask(self, asker: _Asker, name: str) -> None:
+    def ask(self, asker: _Asker, name: str, traceparent: str = "") -> None:
         """A question. ``name`` is ``NAMESPACE/NAME REVISION...``, from the route that Envoy took."""
-        key, _, revisions = name.partition(" ")
-        namespace, _, service = key.partition("/")
+        full, _, revisions = name.partition(" ")
+        key = observed.ServiceKey(*full.partition("/")[::2])
         number = next(self._numbers)
-        answer = self._waiting.ask(
-            number, observed.ServiceKey(namespace, service), revisions=frozenset(revisions.split()), now=_now()
-        )
+        alone = not self._waiting.waiting(key)
+        answer = self._waiting.ask(number, key, revisions=frozenset(revisions.split()), now=_now())
         if answer is None:
+            if alone and self._observer is not None:
+                self._observer.wished(key, at=self._clock(), traceparent=traceparent)
             asker.number = number
             self._askers[number] = asker
             self._turn()
@@ -139,7 +163,7 @@ class _Asker(asyncio.Protocol):
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
         self._parser = httptools.HttpRequestParser(self)
-        self._name = ""
+        self._name = self._trace = ""
         self.number: int | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -152,14 +176,17 @@ class _Asker(asyncio.Protocol):
             self._transport.close()
 
     def on_message_begin(self) -> None:
-        self._name = ""
+        self._name = self._trace = ""
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if name.lower() == _NAME:
+        lowered = name.lower()
+        if lowered == _NAME:
             self._name = value.decode("latin-1")
+        elif lowered == _TRACE:
+            self._trace = value.decode("latin-1")
 
     def on_message_complete(self) -> None:
-        self._gate.ask(self, self._name)
+        self._gate.ask(self, self._name, self._trace)
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self.number is not None:

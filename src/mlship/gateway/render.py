@@ -36,6 +36,8 @@ ROUTE_CONFIG = "main"
 SERVICE_HEADER = "mlship-service"
 # How the gate is told which service a question is about, and through which revisions it may be sent on.
 GATE_HEADER = "x-mlship-gate"
+# W3C Trace Context: of the request that a question is about.
+TRACE_HEADER = "traceparent"
 GATE_FILTER = "mlship.gate"
 # What the gate refuses with, mapped to 503 before anybody sees it: Envoy takes a 5xx for a failure of the gate itself.
 REFUSED = 425

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from typing import cast
 
 from mlship import errors
-from mlship.server import acceleration, example, logs, process_runner, warmup, wished, worker
+from mlship.server import acceleration, example, logs, process_runner, warmup, wished
 from mlship.server import model as contract
 from mlship.server.accelerate import verdict
 from mlship.server.artifact import find, versions

@@ -256,7 +256,8 @@ async def test_the_plan_of_a_scaled_object_is_that_of_the_service_it_targets(kep
     behind = parts.Parts(
         kept=kept, catalog=rules.catalog(), rules=rules.Judge(), planner=planner.Planner(), backend=backend,
         facts=facts.Facts(backend, gateway), book=journal.Journal(kept), meter=(meter := metrics.Metrics()),
-        starts=starts.Starts(meter, clock=lambda: 1.0), closing=asyncio.Event(), stop=lambda replicas: None, about=dict, clock=lambda: 1.0,
+        starts=starts.Starts(meter, clock=lambda: 1.0), closing=asyncio.Event(), stop=lambda replicas: None, about=dict,
+        clock=lambda: 1.0,
     )  # fmt: skip
     assert (await preview.preview(behind, scaled()))["plans"] == []
     await kept.create(service_key(), service(uri="file:///models/iris"))

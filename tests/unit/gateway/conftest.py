@@ -88,9 +88,15 @@ class Carried(xds.Gateway):
 
 
 @pytest.fixture
-async def door(where: home.Home) -> AsyncIterator[gate.Gate]:
+def observer() -> gate.Observer | None:
+    """Who hears of callers that wait; nobody, unless a test says otherwise."""
+    return None
+
+
+@pytest.fixture
+async def door(where: home.Home, observer: gate.Observer | None) -> AsyncIterator[gate.Gate]:
     where.sockets.mkdir(parents=True, exist_ok=True)
-    made = gate.Gate()
+    made = gate.Gate(observer)
     await made.start(listeners.unix_socket(where.sockets / xds.GATE_SOCKET))
     yield made
     await made.close()

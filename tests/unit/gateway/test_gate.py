@@ -62,6 +62,32 @@ async def test_callers_of_a_service_at_zero_wait_and_go_on(gateway, door, upstre
     assert b"x-mlship-gate" not in iris.headers
 
 
+class Heard:
+    """Hears when callers begin to wait and when they go on."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, observed.ServiceKey, str]] = []
+
+    def wished(self, key: observed.ServiceKey, *, at: float, traceparent: str = "") -> None:
+        self.told.append(("wished", key, traceparent))
+
+    def answered(self, key: observed.ServiceKey, *, at: float) -> None:
+        self.told.append(("answered", key, ""))
+
+
+@pytest.mark.parametrize("observer", [Heard()])
+async def test_the_first_caller_and_the_way_on_are_told(gateway, door, upstream, observer):
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    await gateway.carry(asleep())
+    async with client(gateway) as http, asyncio.TaskGroup() as group:
+        group.create_task(http.post("/v2/models/iris/infer", headers={"traceparent": trace}))
+        await until(lambda: door.waiting(IRIS) == 1)
+        group.create_task(http.post("/v2/models/iris/infer"))
+        await until(lambda: door.waiting(IRIS) == 2)
+        gateway.want(IRIS, awake((await upstream("iris")).endpoint))
+    assert observer.told == [("wished", IRIS, trace), ("answered", IRIS, "")]
+
+
 async def test_a_body_waits_in_envoy_whatever_its_size(gateway, door, upstream):
     await gateway.carry(asleep())
     async with client(gateway) as http, asyncio.TaskGroup() as group:
