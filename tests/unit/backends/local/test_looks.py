@@ -38,7 +38,7 @@ async def test_what_is_in_use_does_not_wait_for_the_others():
     for number in range(1000):  # each of the others has a turn in 100 s
         held.add(key(number))
     found = await turns(held, 30)
-    assert found.count(key(0)) > 15
+    assert found.count(key(0)) > 3
 
 
 async def test_what_comes_into_use_is_looked_at_soon():
