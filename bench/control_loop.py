@@ -35,7 +35,7 @@ from mlship.plan import actions, observed, routes
 
 SIZES = (10, 100, 1000, 10000)
 _IDLE_SECONDS = 5.0
-_DEADLINE = 60.0
+_DEADLINE = 600.0
 
 
 class Gateway:

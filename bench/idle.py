@@ -3,8 +3,9 @@
     python -m bench.idle [--services 1000] [--json FILE]
 
 A real control plane with Envoy. Services with ``minReplicas: 0``, all of one small model, are created over the control
-API; when each has a status and Envoy has their routes, memory is read again, and then, over a while in which nothing is
-asked, processor time. Goals: 20 kB of the control plane for each, and no process.
+API, with ``initial-scale: "0"`` so that none is started for a trial; when each has a status and Envoy has their routes,
+memory is read again, and then, over a while in which nothing is asked, processor time. Goals: 20 kB of the control
+plane for each, and no process.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from bench import conditions, installation, models
 from mlship import client
 
 GOAL_KB = 20
+_NEVER_STARTED = {"autoscaling.knative.dev/initial-scale": "0"}
 _SETTLE_SECONDS = 600.0
 _QUIET_SECONDS = 5.0
 _IDLE_SECONDS = 20.0
@@ -64,7 +66,7 @@ def measure(services: int) -> dict[str, Any]:
 def _create(made: installation.Installation, name: str, uri: str) -> None:
     # A client of its own: one connection is for one thread.
     with client.Client(made.where) as control:
-        control.apply(installation.service(name, uri, minReplicas=0, maxReplicas=1))
+        control.apply(installation.service(name, uri, minReplicas=0, maxReplicas=1, annotations=_NEVER_STARTED))
 
 
 def _settle(made: installation.Installation, services: int) -> None:

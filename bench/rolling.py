@@ -31,6 +31,9 @@ GOAL_FAILED = 0
 _BODY = b'{"inputs":[{"name":"input-0","shape":[1,4],"datatype":"FP64","data":[5.1,3.5,1.4,0.2]}]}'
 _LONGEST = 24 * 3600.0
 _READY_SECONDS = 60.0
+_SCALED_SECONDS = 120.0
+# How many are wanted shall follow minReplicas soon, and the load itself shall ask for no more than one.
+_QUICK = {"autoscaling.knative.dev/window": "6s", "autoscaling.knative.dev/target": "1000"}
 _SLOW_RATE = 10.0
 _SLOW_SECONDS = 0.5
 _SLOW = f"""
@@ -143,8 +146,9 @@ async def rolling(
 
 
 async def scaling(made: installation.Installation, uri: str, *, cycles: int, rate: float) -> dict[str, Any]:
-    """1 -> 4 -> 1 replicas, so many times."""
-    await asyncio.to_thread(made.apply, "scaled", uri, minReplicas=1, maxReplicas=4, wait=_READY_SECONDS)
+    """1 -> 4 -> 1 replicas, so many times; a step ends when so many get traffic."""
+    shape: dict[str, Any] = {"maxReplicas": 4, "annotations": _QUICK}
+    await asyncio.to_thread(made.apply, "scaled", uri, minReplicas=1, wait=_READY_SECONDS, **shape)
     traffic = Traffic({"scaled": _load(made.url, "scaled", rate)})
     took: list[float] = []
 
@@ -153,14 +157,24 @@ async def scaling(made: installation.Installation, uri: str, *, cycles: int, rat
             for replicas in (4, 1):
                 traffic.step(f"cycle {number}, to {replicas}")
                 began = time.perf_counter()
-                await asyncio.to_thread(
-                    made.apply, "scaled", uri, minReplicas=replicas, maxReplicas=4, wait=_READY_SECONDS
-                )
+                await asyncio.to_thread(made.apply, "scaled", uri, minReplicas=replicas, wait=0, **shape)
+                await _counted(made, "scaled", replicas)
                 took.append(time.perf_counter() - began)
                 await asyncio.sleep(0.5)
 
     await traffic.during(work)
     return _result(traffic, took)
+
+
+async def _counted(made: installation.Installation, name: str, replicas: int) -> None:
+    """Wait until so many replicas are wanted and get traffic."""
+    async with asyncio.timeout(_SCALED_SECONDS):
+        while True:
+            service = await asyncio.to_thread(made.control.get, "isvc", name)
+            count = ((service.get("status") or {}).get("mlship") or {}).get("replicas") or {}
+            if (count.get("wanted"), count.get("ready")) == (replicas, replicas):
+                return
+            await asyncio.sleep(0.05)
 
 
 def _of(name: str) -> dict[str, Any]:

@@ -7,7 +7,12 @@ import pathlib
 import sys
 from collections.abc import Callable
 
+import hypothesis
 import pytest
+
+# Properties say what is right, not how fast a machine is.
+hypothesis.settings.register_profile("mlship", deadline=None)
+hypothesis.settings.load_profile("mlship")
 
 # With a loop set, even None, the policy makes none by itself that nobody would close.
 asyncio.set_event_loop(None)

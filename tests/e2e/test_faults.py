@@ -97,24 +97,3 @@ def test_a_killed_envoy_is_back_within_two_seconds(serving):
     late = [one for one in steady.failed if one.due > killed[0] + 2.0]
     assert late == []
     assert all(one.due >= killed[0] - 1.0 for one in steady.failed)
-
-
-def test_a_rolling_update_costs_nothing(serving, iris, tmp_path):
-    import joblib
-
-    model = joblib.load(iris)
-    model.set_params(logisticregression__C=0.5)
-    other = tmp_path / "iris.joblib"
-    joblib.dump(model, other)
-
-    async def during(steady):
-        await steady.answered(100, since=0)
-        for path in (other, iris):
-            applied = await asyncio.to_thread(
-                serving.mlship, "apply", "--wait", "60", "-f", "-", stdin=SERVICE.format(path=path)
-            )
-            assert applied.code == 0, applied.err
-            await steady.answered(100, since=time.monotonic())
-
-    steady = under_load(serving, 16, during)
-    assert steady.failed == []

@@ -29,6 +29,7 @@ from mlship import aio, errors, home
 from mlship.backends.local import backend as local
 from mlship.backends.local import folders
 from mlship.control import (
+    allocator,
     facts,
     feeds,
     journal,
@@ -68,6 +69,7 @@ def main(argv: Sequence[str]) -> int:
         with listeners.lock(where.control_pid):
             logs.configure(where.control_log, level=asked.log_level, foreground=asked.foreground)
             _raise_file_limit()
+            allocator.frugal()
             aio.run(Program(where, asked).run())
     except errors.MlshipError as error:
         log.critical("%s", error)

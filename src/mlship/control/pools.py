@@ -82,7 +82,7 @@ class Pools:
     def turned(self, key: observed.ServiceKey, seen: observed.Observed) -> bool:
         """Whether a pool (a service that serves TrainedModels is one, too) serves now and did not, or the reverse."""
         ready = {one.endpoint for one in seen.replicas if replicas.is_ready(one)}
-        serves = bool(ready & seen.gateway.applied)
+        serves = bool(ready & seen.gateway.reached)
         before = self._serving.get(key)
         self._serving[key] = serves
         return before is not None and before is not serves

@@ -37,6 +37,11 @@ HASHED = "-hash"
 Revisions = dict[str, tuple[observed.Endpoint, ...]]
 
 
+def endpoints(revisions: Revisions) -> frozenset[observed.Endpoint]:
+    """All endpoints of a service."""
+    return frozenset(one for listed in revisions.values() for one in listed)
+
+
 def name(service: observed.ServiceKey, revision: str, protocol: str) -> str:
     """The name of a revision's cluster; ``protocol`` is http or grpc, with or without HASHED."""
     return f"{service.namespace}/{service.name}/{revision}/{protocol}"

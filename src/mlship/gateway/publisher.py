@@ -54,7 +54,10 @@ class Gate(Protocol):
 
 @dataclasses.dataclass(slots=True)
 class _Service:
-    """What Envoy was given of one service. ``sure``: what of it Envoy has confirmed; ``applied``: may send to."""
+    """What Envoy was given of one service. ``sure``: what of it Envoy has confirmed; ``applied``: may send to.
+
+    ``adopted``: an earlier control plane has published it, routes and all.
+    """
 
     carried: clusters.Revisions = dataclasses.field(default_factory=dict)
     sure: clusters.Revisions = dataclasses.field(default_factory=dict)
@@ -63,6 +66,7 @@ class _Service:
     hashed: frozenset[str] = frozenset()
     written: bytes = b""
     gated_since: float = 0.0
+    adopted: bool = False
 
 
 class Publisher:
@@ -111,7 +115,8 @@ class Publisher:
         """What an earlier control plane has published: Envoy may send to it, and the gate says yes to it."""
         pools = clusters.hashed(resources)
         for key, revisions in clusters.read(resources).items():
-            found = _Service(revisions, dict(revisions), applied=_all(revisions), hashed=pools.get(key, frozenset()))
+            found = _Service(revisions, dict(revisions), adopted=True, hashed=pools.get(key, frozenset()))
+            found.applied = clusters.endpoints(revisions)
             found.written = clusters.rendered(key, revisions, hashed=found.hashed)
             self._services[key] = found
             self._gate.serve(key, frozenset(revisions))
@@ -120,6 +125,17 @@ class Publisher:
         """The endpoints Envoy may send requests of a service to."""
         found = self._services.get(service)
         return found.applied if found else frozenset()
+
+    def carried(self, service: observed.ServiceKey) -> frozenset[observed.Endpoint]:
+        """The endpoints that a request is sure to be sent to: confirmed, and behind a route that is confirmed."""
+        found = self._services.get(service)
+        if found is None or (self._shown is None and not found.adopted):
+            return frozenset()
+        if self._shown is None:
+            return clusters.endpoints(found.sure)
+        shape = self._shown.get(service)
+        named = {split.revision for split in shape.splits} if shape is not None else set()
+        return clusters.endpoints({revision: had for revision, had in found.sure.items() if revision in named})
 
     def behind(self) -> int:
         """How many services are not yet, by Envoy's word, as they are wanted."""
@@ -212,14 +228,14 @@ class Publisher:
         found.hashed = (found.hashed | pools) & target.keys()
         found.written = clusters.rendered(key, target, hashed=found.hashed)
         found.sure = {revision: had for revision, had in found.sure.items() if target.get(revision) == had}
-        found.applied |= _all(target)
+        found.applied |= clusters.endpoints(target)
         self._unsure.add(key)
         self._serve(key)
 
     def _confirmed(self, key: observed.ServiceKey) -> None:
         found = self._services[key]
         found.sure = dict(found.carried)
-        found.applied = _all(found.carried)
+        found.applied = clusters.endpoints(found.carried)
         self._serve(key)
         self._look_at(key)
 
@@ -348,6 +364,7 @@ class Publisher:
         # After a start what an earlier control plane has left may leave now, too.
         for key in changed if known else self._services.keys() | shapes.keys():
             self._look_at(key)
+        self._changed(changed)
 
     # Files.
 
@@ -376,10 +393,6 @@ class Publisher:
                 f"Envoy did not take over the {what} within {seconds:.0f} s.",
                 hint="Its log, gateway.log in the folder of the logs, says why.",
             ) from error
-
-
-def _all(revisions: clusters.Revisions) -> frozenset[observed.Endpoint]:
-    return frozenset(one for endpoints in revisions.values() for one in endpoints)
 
 
 def _now() -> float:

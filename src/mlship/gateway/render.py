@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import zlib
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -74,16 +75,12 @@ class Listen:
         return f"http://{host}:{self.port}"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Block:
-    """What one service contributes: its virtual host, its routes by bare name, those by namespace and name.
+Block = bytes
+"""What one service contributes: its virtual host, its routes by bare name, those by namespace and name.
 
-    JSON without the brackets around it; lists are joined with commas.
-    """
-
-    host: bytes
-    named: bytes
-    full: bytes
+JSON without the brackets around it, a line each, packed: it is held for every service and read when routes are
+published, and one service's is so much like itself that a sixth is left of it.
+"""
 
 
 def shape(route: routes.ServiceRoute) -> routes.ServiceRoute:
@@ -95,11 +92,14 @@ def shape(route: routes.ServiceRoute) -> routes.ServiceRoute:
 
 def block(route: routes.ServiceRoute, *, domain: str) -> Block:
     """Render what a service contributes."""
-    return Block(
-        host=orjson.dumps(_virtual_host(route, domain)),
-        named=_list(_by_name(route.service.name, route)),
-        full=_list(_by_full_path(route)),
-    )
+    found = (_list([_virtual_host(route, domain)]), _list(_by_name(route.service.name, route)))
+    return zlib.compress(b"\n".join((*found, _list(_by_full_path(route)))), level=1)
+
+
+def parts(packed: Block) -> tuple[bytes, bytes, bytes]:
+    """The virtual host, the routes by bare name, and those by namespace and name."""
+    host, named, full = zlib.decompress(packed).split(b"\n")
+    return host, named, full
 
 
 def _list(resources: list[Resource]) -> bytes:
@@ -139,7 +139,7 @@ class Blocks:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Pooled:
-    """What the models in pools contribute, as in ``Block``."""
+    """What the models in pools contribute together: JSON without the brackets around it."""
 
     hosts: bytes = b""
     shared: bytes = b""
@@ -152,10 +152,11 @@ def _pooled(followers: Sequence[routes.ServiceRoute], owned: Collection[observed
 
 def _configuration(table: routes.RouteTable, blocks: Mapping[observed.ServiceKey, Block], pooled: _Pooled) -> bytes:
     last = _list(_last_resort(table, {route.service: route for route in table.services}))
-    shared = [blocks[key].named for _, key in table.names if key in blocks]
-    shared += [found.full for found in blocks.values()]
+    read = {key: parts(packed) for key, packed in blocks.items()}
+    shared = [read[key][1] for _, key in table.names if key in read]
+    shared += [full for _, _, full in read.values()]
     shared += [pooled.shared] if pooled.shared else []
-    hosts = [found.host for found in blocks.values()]
+    hosts = [host for host, _, _ in read.values()]
     hosts += [pooled.hosts] if pooled.hosts else []
     # A port in the Host header must not hide the host.
     everything = b'{"name":"everything","domains":["*"],"retry_policy":%s,"routes":[%s]}' % (

@@ -138,10 +138,12 @@ class Gateway:
         """The gateway as ``plan`` sees it for one service."""
         running = self._keeper.is_ready(KEY)
         applied = self._publisher.applied(service) if running else frozenset()
+        carried = self._publisher.carried(service) if running else frozenset()
         return observed.Gateway(
             running=running,
             url=self.listen.url,
             applied=applied,
+            carried=carried,
             message="" if running else self._silence(),
         )
 

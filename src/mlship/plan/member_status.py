@@ -262,7 +262,7 @@ def _ingress(state: State) -> meta.Condition:
     ready = {one.endpoint for one in there.replicas if replicas.is_ready(one)} if there is not None else set()
     if not ready:
         return meta.Condition("IngressReady", _UNKNOWN, "NoReplicaReady", "There is no process to route to.")
-    if not ready & gateway.applied:
+    if not ready & gateway.reached:
         text = "The gateway has not taken the route over yet."
         return meta.Condition("IngressReady", _UNKNOWN, "RouteNotApplied", text)
     return meta.Condition("IngressReady", _TRUE)

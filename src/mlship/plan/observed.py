@@ -223,6 +223,11 @@ class Gateway:
     carried: frozenset[Endpoint] | None = None
     message: str = ""
 
+    @property
+    def reached(self) -> frozenset[Endpoint]:
+        """The endpoints that a request is sure to be sent to by now."""
+        return self.applied if self.carried is None else self.carried
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Demand:

@@ -11,6 +11,7 @@ It is proved when read: the hash of what it says must be the revision it names, 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 from collections.abc import Mapping
@@ -21,6 +22,8 @@ from mlship.plan import actions, observed
 LENGTH = 8
 
 
+# Every look asks four times for the same: a third of what a plan costs.
+@functools.lru_cache(maxsize=256)
 def short(spec: actions.ProcessSpec, digest: str) -> str:
     """The name of the revision that runs ``spec`` on the artifact ``digest``: 8 hex digits."""
     content = dataclasses.asdict(spec)

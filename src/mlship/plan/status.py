@@ -270,7 +270,7 @@ def _ingress(state: Situation, *, held: bool) -> meta.Condition:
     others = {
         one.endpoint for one in state.assignment.present if one.id.revision != state.assignment.serving and one.endpoint
     }
-    if not routed & (gateway.applied if gateway.carried is None else gateway.carried):
+    if not routed & gateway.reached:
         return meta.Condition(
             "IngressReady", _UNKNOWN, "RouteNotApplied", "The gateway has not taken the route over yet."
         )

@@ -165,6 +165,24 @@ async def test_switching_revisions_under_load_loses_nothing(gateway, upstream):
     assert set(statuses) == {200}
 
 
+async def test_what_is_carried_is_reached_by_the_very_next_request(gateway, made_gateway, where, upstream):
+    await gateway.carry()
+    async with client(gateway) as http:
+        for number in range(10):
+            key = observed.ServiceKey("default", f"new{number}")
+            target = await upstream(f"new{number}")
+            gateway.want(key, route(key, target.endpoint))
+            assert gateway.view(key).carried == frozenset(), "nobody was told yet"
+            async with asyncio.timeout(10):
+                while gateway.view(key).carried != {target.endpoint}:
+                    await asyncio.sleep(0)
+            assert (await http.get(f"/v2/models/new{number}")).status_code == 200
+    last = observed.ServiceKey("default", "new9")
+    again = made_gateway(listen=gateway.listen, keeper=Adopted())
+    await again.start()
+    assert again.view(last).carried == {target.endpoint}, "what was carried before a restart is carried after it"
+
+
 async def test_replicas_that_come_and_go_under_load_lose_nothing(gateway, upstream):
     one, two = await upstream("one"), await upstream("two")
     await gateway.carry(route(IRIS, one.endpoint))

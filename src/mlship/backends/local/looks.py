@@ -46,7 +46,8 @@ class Looks:
         """The service has come into use."""
         if service in self._turns:
             _, last = self._turns[service]
-            self._file(service, max(0.0, last + self._every - _now()), last=last)
+            # A time that is over goes before all that are less so.
+            self._file(service, last + self._every - _now(), last=last)
 
     def drop(self, service: observed.ServiceKey) -> None:
         """No more turns."""
