@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import Any
 
 import keda_scaler
-
 from mlship import aio
 from mlship.api import scaledobject
 from mlship.api import service as services

@@ -34,7 +34,8 @@ class Source:
     ``address`` is for PROMETHEUS (its URL) and SCALER (host:port), ``query`` for PROMETHEUS; ``options`` are what else
     the trigger says. ``asker`` is the ScaledObject that a SCALER is asked for; ``pushes``: it is also listened to,
     and tells of work at once (KEDA's external-push). ``request`` is what a utilisation is a share of, for each replica:
-    cores or bytes; 0: the values are cores or bytes themselves. ``quantile`` is for latencies. ``interval``: seconds between two questions.
+    cores or bytes; 0: the values are cores or bytes themselves. ``quantile`` is for latencies. ``interval``: seconds
+    between two questions.
     """
 
     metric: str

@@ -9,9 +9,9 @@ import math
 import os
 from collections.abc import AsyncIterator, Callable
 
-import keda_scaler
 import pytest
 
+import keda_scaler
 from mlship import aio
 from mlship.control import external_scaler, feeds, queries, scalers, workqueue
 from mlship.plan import observed, scaling
