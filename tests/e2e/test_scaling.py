@@ -2,12 +2,14 @@
 
 import asyncio
 import contextlib
+import functools
 import json
 import time
 
 import httpx
 import pytest
 
+import keda_scaler
 from mlship import client, launch
 
 pytestmark = [pytest.mark.slow, pytest.mark.e2e, pytest.mark.timeout(240)]
@@ -151,3 +153,39 @@ def test_it_sleeps_and_whoever_asks_wakes_it_also_after_a_restart_or_is_told_why
     assert answer.status_code == 503
     assert "mlship why slow" in answer.text
     assert time.monotonic() - began < 10, "held although nothing can come"
+
+
+SCALED = """
+apiVersion: keda.sh/v1alpha1
+kind: ScaledObject
+metadata:
+  name: jobs
+spec:
+  scaleTargetRef: {{name: slow, kind: InferenceService}}
+  maxReplicaCount: 2
+  cooldownPeriod: 1
+  pollingInterval: 600
+  triggers:
+    - type: external-push
+      metadata: {{scalerAddress: "{address}"}}
+"""
+
+
+async def test_a_scaler_that_pushes_wakes_it_long_before_the_next_question(installation, tmp_path):
+    path = tmp_path / "slow.py"
+    path.write_text(MODEL)
+    async with keda_scaler.scaler() as scaler:
+        await asyncio.to_thread(installation.ok, "up", "--port", "auto")
+        scaled = SCALED.format(address=scaler.address)
+        await asyncio.to_thread(installation.ok, "apply", "-f", "-", stdin=scaled)
+        slow = SERVICE.format(path=path, least=0)
+        await asyncio.to_thread(installation.ok, "apply", "--wait", "60", "-f", "-", stdin=slow)
+        await asyncio.to_thread(functools.partial(wait_for, installation, "", running=1))
+        async with asyncio.timeout(30):
+            while not (scaler.listeners and scaler.calls("GetMetrics")):
+                await asyncio.sleep(0.05)
+        scaler.values["jobs"] = [(0, 7.0)]
+        scaler.push(True)
+        await asyncio.to_thread(functools.partial(wait_for, installation, "", running=2))
+        assert "external-push 1.4" in await asyncio.to_thread(installation.ok, "why", "slow")
+        assert scaler.calls("IsActive") == 1

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+import keda_scaler
+from mlship import aio
 from mlship.api import scaledobject
 from mlship.api import service as services
 from mlship.backends import fake
+from mlship.control import feeds
 from mlship.plan import actions, causes, elastic, observed, reconcile
 from mlship.scale import readings, window
 
@@ -376,3 +380,70 @@ def test_a_scaled_object_takes_over_and_gives_back() -> None:
     life.scaled = None
     life.run(200)
     assert life.running == 0
+
+
+class NoTraffic:
+    """An Envoy that carries nothing."""
+
+    async def stats(self, pattern: str) -> str:
+        return ""
+
+
+class Pushed(Life):
+    """Its demand is what the feeds measure, in real time; they follow each of its plans."""
+
+    def __init__(self, scaler: keda_scaler.Scaler, measured: feeds.Feeds) -> None:
+        super().__init__(declare())
+        trigger = {"type": "external-push", "metadata": {"scalerAddress": scaler.address}}
+        target = {"name": "iris", "kind": "InferenceService"}
+        times = {"maxReplicaCount": 4, "cooldownPeriod": 60, "pollingInterval": 3600}
+        self.scaled = scaledobject.ScaledObject.model_validate(
+            {
+                "apiVersion": "keda.sh/v1alpha1",
+                "kind": "ScaledObject",
+                "metadata": {"name": "shop"},
+                "spec": {"scaleTargetRef": target, **times, "triggers": [trigger]},
+            }
+        )
+        self.measured = measured
+
+    def seen(self) -> observed.Observed:
+        seen = self.world.seen(KEY)
+        self.measured.follow(KEY, self.plan.scaling, seen)
+        demand = self.measured.of(KEY, now=self.world.time.now)
+        return dataclasses.replace(seen, demand=dataclasses.replace(demand, gated=True))
+
+    async def until_measured(self, value: float, *, active: bool) -> None:
+        async with asyncio.timeout(10):
+            while True:
+                found = self.seen().demand.metrics.get("external-push")
+                if found is not None and (found.stable, found.active) == (value, active):
+                    return
+                await asyncio.sleep(0.01)
+
+
+async def test_a_scaler_that_pushes_wakes_a_service_from_zero_and_lets_it_rest() -> None:
+    failures: list[BaseException] = []
+    async with keda_scaler.scaler() as scaler, aio.tasks(lambda name, error: failures.append(error)) as owner:
+        measured = feeds.Feeds(NoTraffic())
+        owner.start(measured.run(), name="feeds")
+        life = Pushed(scaler, measured)
+        life.run(5)
+        await life.until_measured(0.0, active=False)
+        life.run(200)
+        assert life.running == 0, life.told()
+
+        scaler.values["jobs"] = [(0, 15.0)]
+        scaler.push(True)
+        async with asyncio.timeout(10):
+            assert await anext(measured.watch()) == KEY
+        await life.until_measured(3.0, active=True)
+        life.run(5)
+        assert life.running == 3, life.told()
+        assert life.world.time.now - life._began < 600, "long before the next question"
+
+        scaler.push(False)
+        await life.until_measured(3.0, active=False)
+        life.run(200)
+        assert life.running == 0, life.told()
+    assert failures == []

@@ -41,6 +41,7 @@ def test_the_tree_keeps_its_arrows(tree):
         ("gateway/render.py", "import mlship.backends.base", "control plane: who may import whom"),
         ("adapters/onnxrt.py", "import mlship.adapters.scikit", "adapters are found by entry point"),
         ("client.py", "import sqlite3", "one door: sqlite3"),
+        ("control/feeds.py", "import grpc", "one door: grpc"),
     ],
 )
 def test_a_bent_arrow_is_caught(tree, module, line, contract):

@@ -195,6 +195,7 @@ def _pairs(text: str) -> str:
     return "" if good else "is not of the form name=value,name=value"
 
 
+_SCALER = {"scalerAddress": _address, "enableTLS": _boolean, "unsafeSsl": _boolean}
 # Values that are wrong whatever else is said: the reason, or empty.
 _VALUES: Mapping[str, Mapping[str, Callable[[str], str]]] = {
     "prometheus": {
@@ -208,6 +209,6 @@ _VALUES: Mapping[str, Mapping[str, Callable[[str], str]]] = {
         "timeout": _float(0, beyond=True),
     },
     "cron": {"desiredReplicas": _replicas},
-    "external": {"scalerAddress": _address},
-    "external-push": {"scalerAddress": _address},
+    "external": _SCALER,
+    "external-push": _SCALER,
 }

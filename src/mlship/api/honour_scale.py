@@ -9,7 +9,8 @@ from mlship.api import autoscaling, check_scaled, component, fields, honour_tabl
 from mlship.api.problems import Path, Problem
 
 _TARGETS = "an InferenceService, or the Deployment that KServe makes of it: NAME-predictor"
-_WORKS = "prometheus, cpu, memory and cron work"
+_WORKS = "prometheus, cpu, memory, cron, external and external-push work"
+_VERIFIED = "certificates are always verified"
 NO_LIMIT = ("a limit of requests is kept by mlship's own model server only",
             "limit them in the program itself, and write scaleTarget for the scaler")  # fmt: skip
 NO_QUEUE = (
@@ -195,14 +196,22 @@ def _trigger(trigger: scaledobject.Trigger, path: Path) -> Iterator[Problem]:
         yield from _prometheus(told, here)
     if trigger.type in ("cpu", "memory") and "containerName" in told:
         yield problems.notice((*here, "containerName"), "has no effect: a replica is one process with its children")
-    if trigger.type in ("external", "external-push"):
-        reason = f"the trigger {trigger.type} is not measured by this version"
-        yield problems.refuse((*path, "type"), reason, f"{_WORKS}; a scaler's number can come by way of prometheus")
+    if trigger.type in scaledobject.SCALERS:
+        yield from _scaler(told, here)
+
+
+def _scaler(told: Mapping[str, str], path: Path) -> Iterator[Problem]:
+    if told.get("unsafeSsl", "false").lower() == "true":
+        yield problems.refuse((*path, "unsafeSsl"), _VERIFIED, "remove it, or remove enableTLS")
+    for name in told:
+        if name.endswith("FromEnv"):
+            reason = "triggers take no values from variables here"
+            yield problems.refuse((*path, name), reason, f"write the value itself as {name.removesuffix('FromEnv')}")
 
 
 def _prometheus(told: Mapping[str, str], path: Path) -> Iterator[Problem]:
     if told.get("unsafeSsl", "false").lower() == "true":
-        yield problems.refuse((*path, "unsafeSsl"), "certificates are always verified", "remove it, or use http://")
+        yield problems.refuse((*path, "unsafeSsl"), _VERIFIED, "remove it, or use http://")
     if "authModes" in told:
         yield problems.refuse((*path, "authModes"), *honour_tables.NO_LOGIN)
     if "cortexOrgID" in told:

@@ -22,6 +22,9 @@ POLLING_SECONDS = 30
 COOLDOWN_SECONDS = 300
 MIN_REPLICAS = 0
 MAX_REPLICAS = 100
+# The triggers that ask a program which speaks KEDA's protocol; the second one is listened to as well.
+PUSHING = "external-push"
+SCALERS = ("external", PUSHING)
 # KServe's name for the Deployment of a service's predictor.
 PREDICTOR = "-predictor"
 
@@ -85,7 +88,7 @@ class AuthenticationRef(fields.Spec):
 class Trigger(fields.Spec):
     """One reason to scale."""
 
-    type: Str = req("prometheus, cpu, memory or cron; external and external-push are refused.", min_length=1)
+    type: Str = req("prometheus, cpu, memory, cron, external or external-push.", min_length=1)
     metadata: StrMap = req("Settings of the trigger; each type has its own.")
     name: Str | None = opt("Name, unique among the triggers.")
     metric_type: Str | None = opt("How the target value is meant: AverageValue, Value or Utilization.")

@@ -1,8 +1,8 @@
 """Measures how much services are used: what ``Scaling.sources`` names, and only for services that need it.
 
 Beside the loop. The loop says after each decision what to follow; the feeds read (Envoy's statistics, processes, model
-servers, Prometheus), keep windows in memory, and answer the next look at once. Nothing is kept over a start: what is
-not known shrinks nothing.
+servers, Prometheus, scalers), keep windows in memory, and answer the next look at once. Nothing is kept over a start:
+what is not known shrinks nothing.
 
 Reading Envoy takes one request for all services, however many. It is read twice a second while nothing presses and
 four times a second while a load is near its target, but never for more than a tenth of the time. A service that asks
@@ -13,15 +13,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from typing import Protocol
 
 import httpx
 
 from mlship import aio, errors
-from mlship.control import followed, processes, queries, seams
+from mlship.control import followed, processes, queries, scalers, seams
 from mlship.gateway import stats
 from mlship.plan import observed, scaling
 from mlship.scale import policy as policies
@@ -147,6 +148,10 @@ class Feeds:
             while self._pressing:
                 yield self._pressing.pop()
 
+    def _press(self, service: observed.ServiceKey) -> None:
+        self._pressing.add(service)
+        self._pressed.set()
+
     async def figures(
         self, services: Mapping[observed.ServiceKey, observed.Observed]
     ) -> Mapping[observed.ServiceKey, seams.Figures]:
@@ -209,8 +214,7 @@ class Feeds:
             pressed = pressed or one.pressing
             # The beginning of a load, too: one that was calm is looked at seldom.
             if one.jumped(now) or (one.pressing and not before):
-                self._pressing.add(key)
-                self._pressed.set()
+                self._press(key)
         return _PRESSED if pressed else _CALM
 
     async def _read_processes(self) -> float | None:
@@ -261,21 +265,29 @@ class Feeds:
             else:
                 one.add(policies.Kind.QUEUE, self._clock(), depth)
 
-    # Queries: one task for each, so that a slow answer holds up no other.
+    # Queries and scalers: one task for each, so that a slow answer holds up no other.
 
     def _ask(self, key: observed.ServiceKey, one: followed.Followed) -> None:
-        wanted = one.sources(scaling.Origin.PROMETHEUS)
+        wanted = tuple(source for origin in followed.ASKED for source in one.sources(origin))
         self._stop_asking(key, keep=wanted)
         for source in wanted:
             if self._owner is not None and (key, source) not in self._asking:
-                asking = self._owner.start(self._ask_forever(one, source), name=f"query {source.metric} of {key}")
+                asking = self._owner.start(self._asker(key, one, source), name=f"ask for {source.metric} of {key}")
                 self._asking[key, source] = asking
+
+    def _asker(
+        self, key: observed.ServiceKey, one: followed.Followed, source: scaling.Source
+    ) -> Coroutine[None, None, None]:
+        if source.origin is scaling.Origin.PROMETHEUS:
+            return self._query_forever(one, source)
+        wake = functools.partial(self._press, key)
+        return scalers.Follower(key, source, one, at_once=self._at_once, wake=wake).run()
 
     def _stop_asking(self, key: observed.ServiceKey, *, keep: tuple[scaling.Source, ...]) -> None:
         for known in [known for known in self._asking if known[0] == key and known[1] not in keep]:
             self._asking.pop(known).cancel()
 
-    async def _ask_forever(self, one: followed.Followed, source: scaling.Source) -> None:
+    async def _query_forever(self, one: followed.Followed, source: scaling.Source) -> None:
         while True:
             async with self._at_once:
                 try:

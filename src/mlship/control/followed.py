@@ -19,6 +19,8 @@ Live = tuple[observed.ReplicaId, int | None]
 
 _SILENT_AFTER = 5.0
 _SHORT = 10
+# What others are asked for, each in a task of its own.
+ASKED = (scaling.Origin.PROMETHEUS, scaling.Origin.SCALER)
 _CPU, _MEMORY, _QUEUE = policies.Kind.CPU, policies.Kind.MEMORY, policies.Kind.QUEUE
 
 
@@ -36,10 +38,14 @@ class Measured:
 
 @dataclasses.dataclass(slots=True)
 class Answer:
-    """The last answer to a query; ``value`` None: it had none. ``failures`` in a row since the last one."""
+    """The last answer to a query; ``value`` None: it had none. ``failures`` in a row since the last one.
+
+    ``active``: whether there is work, of those who are asked for that, too.
+    """
 
     value: float | None = None
     failures: int = 0
+    active: bool | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -100,7 +106,7 @@ class Followed:
         seconds = 60 if self.scaling is None else max(1, math.ceil(self.scaling.policy.stable))
         if seconds != self._seconds:
             self._seconds, self.flow, self.live, self.gone = seconds, None, {}, []
-        names = {one.metric for one in self.sources(scaling.Origin.PROMETHEUS)}
+        names = {one.metric for origin in ASKED for one in self.sources(origin)}
         self.answers = {name: self.answers.get(name, Answer()) for name in names}
 
     def sources(self, origin: scaling.Origin) -> tuple[scaling.Source, ...]:
@@ -172,11 +178,9 @@ class Followed:
     def _reading(self, metric: policies.Metric, source: scaling.Source, now: float) -> readings.Reading:
         if source.origin is scaling.Origin.GATEWAY:
             return self._of_traffic(metric, source, now)
-        if source.origin is scaling.Origin.PROMETHEUS:
+        if source.origin in ASKED:
             return self._of_answer(metric.name)
-        if source.origin in (scaling.Origin.PROCESSES, scaling.Origin.REPLICAS):
-            return self._of_replicas(metric, source, now)
-        return readings.UNKNOWN
+        return self._of_replicas(metric, source, now)
 
     def _of_traffic(self, metric: policies.Metric, source: scaling.Source, now: float) -> readings.Reading:
         if self.flow is None:
@@ -195,9 +199,8 @@ class Followed:
 
     def _of_answer(self, name: str) -> readings.Reading:
         answer = self.answers.get(name, Answer())
-        if answer.value is None:
-            return readings.Reading(coverage=0.0, failures=answer.failures)
-        return readings.Reading(stable=answer.value, failures=answer.failures)
+        known = 0.0 if answer.value is None else 1.0
+        return readings.Reading(stable=answer.value, coverage=known, active=answer.active, failures=answer.failures)
 
     def _of_replicas(self, metric: policies.Metric, source: scaling.Source, now: float) -> readings.Reading:
         late = now - _SILENT_AFTER

@@ -23,6 +23,10 @@ class Unanswered(Exception):
     """There is no number."""
 
 
+class Unlistened(Unanswered):
+    """It does not do what it was asked for, and need not."""
+
+
 def address(endpoint: str) -> tuple[str | None, str]:
     """The Unix socket of an endpoint, if it is one, and the URL to ask."""
     if endpoint.startswith("unix:"):

@@ -6,10 +6,10 @@ where an unknown path would only say that nothing is there.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
-from mlship.api import honour, kinds, load, problems, runtime
-from mlship.control import planner, resources, seams
+from mlship.api import honour, kinds, load, meta, problems, runtime, scaledobject
+from mlship.control import planner, resources, scalers, seams
 
 _SERVERS_METADATA = (
     "uid",
@@ -74,21 +74,37 @@ def catalog() -> resources.Catalog:
 
 
 class Judge:
-    """``seams.Rules`` over ``api.load`` and ``api.honour``."""
+    """``seams.Rules`` over ``api.load`` and ``api.honour``, and what is installed here.
+
+    Args:
+        asks_scalers: whether programs that speak KEDA's protocol can be asked.
+    """
+
+    def __init__(self, asks_scalers: Callable[[], bool] = scalers.installed) -> None:
+        self._asks_scalers = asks_scalers
 
     def review(self, world: seams.World) -> Sequence[seams.Notice]:
         """See ``seams.Rules``. What the server itself writes into metadata and status is not judged."""
         raw = world.service
         given = {name: value for name, value in raw["metadata"].items() if name not in _SERVERS_METADATA}
         plain = {name: value for name, value in raw.items() if name != "status"}
-        found = honour.judge(
-            load.parse({**plain, "metadata": given}),
+        parsed = load.parse({**plain, "metadata": given})
+        judged = honour.judge(
+            parsed,
             namespaced=planner.understood(world.namespaced, runtime.ServingRuntime),
             cluster=(*planner.understood(world.cluster, runtime.ClusterServingRuntime), *runtime.builtin()),
         )
+        found = (*judged, *self._not_installed(parsed))
         refused = [one for one in found if one.severity is problems.Severity.REFUSE]
         if refused:
             raise problems.InvalidObject(refused)
         return tuple(
             seams.Notice(one.field, "; ".join(part for part in (one.reason, one.hint) if part)) for one in found
         )
+
+    def _not_installed(self, found: meta.Object) -> Iterator[problems.Problem]:
+        if not isinstance(found, scaledobject.ScaledObject) or self._asks_scalers():
+            return
+        for index, trigger in enumerate(found.spec.triggers):
+            if trigger.type in scaledobject.SCALERS:
+                yield problems.refuse(("spec", "triggers", index, "type"), *scalers.MISSING)

@@ -85,12 +85,23 @@ def prometheus(
     return Measure(metric, source)
 
 
-def push(address: str, *, value: bool, name: str, interval: float, options: Mapping[str, str]) -> Measure:
-    """What a scaler of KEDA's protocol says, in multiples of the target size that it names itself."""
-    form = policies.Form.VALUE if value else policies.Form.AVERAGE
+def scaler(found: scaledobject.Trigger, *, asker: str, interval: float) -> Measure:
+    """What a scaler of KEDA's protocol says, in multiples of the target size that it names itself.
+
+    ``asker`` is the name of the ScaledObject. The scaler is told all of the trigger's metadata, as KEDA does.
+    """
+    name = found.name or found.type
+    form = policies.Form.VALUE if found.metric_type == "Value" else policies.Form.AVERAGE
     metric = policies.Metric(name, policies.Kind.EXTERNAL, 1.0, form=form)
-    told = tuple(sorted(options.items()))
-    source = scaling.Source(name, scaling.Origin.PUSH, address=address, options=told, interval=interval)
+    source = scaling.Source(
+        name,
+        scaling.Origin.SCALER,
+        address=found.metadata.get("scalerAddress", ""),
+        options=tuple(sorted(found.metadata.items())),
+        asker=asker,
+        pushes=found.type == scaledobject.PUSHING,
+        interval=interval,
+    )
     return Measure(metric, source)
 
 

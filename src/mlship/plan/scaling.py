@@ -17,23 +17,25 @@ class Origin(enum.Enum):
 
     GATEWAY: what Envoy counts of the service (concurrency, requests/s, latency). REPLICAS: what the model servers say
     of themselves (their queues). PROCESSES: the operating system (processor, memory). PROMETHEUS: the answer to a
-    query. PUSH: a scaler that KEDA calls external-push.
+    query. SCALER: a program that speaks KEDA's protocol for external scalers, which also says whether there is work.
     """
 
     GATEWAY = "gateway"
     REPLICAS = "replicas"
     PROCESSES = "processes"
     PROMETHEUS = "prometheus"
-    PUSH = "push"
+    SCALER = "scaler"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Source:
     """How the metric ``metric`` of the policy is measured.
 
-    ``address`` and ``query`` are for PROMETHEUS (its URL) and PUSH (host:port); ``options`` are what else its trigger
-    says. ``request`` is what a utilisation is a share of, for each replica: cores or bytes; 0: the values are cores or
-    bytes themselves. ``quantile`` is for latencies. ``interval``: seconds between two questions.
+    ``address`` is for PROMETHEUS (its URL) and SCALER (host:port), ``query`` for PROMETHEUS; ``options`` are what else
+    the trigger says. ``asker`` is the ScaledObject that a SCALER is asked for; ``pushes``: it is also listened to,
+    and tells of work at once (KEDA's external-push). ``request`` is what a utilisation is a share of, for each replica:
+    cores or bytes; 0: the values are cores or bytes themselves. ``quantile`` is for latencies. ``interval``: seconds
+    between two questions.
     """
 
     metric: str
@@ -41,6 +43,8 @@ class Source:
     address: str = ""
     query: str = ""
     options: tuple[tuple[str, str], ...] = ()
+    asker: str = ""
+    pushes: bool = False
     request: float = 0.0
     quantile: float = 0.99
     interval: float = 1.0

@@ -24,7 +24,7 @@ def scaling_of(found: scaledobject.ScaledObject, effective: services.Effective) 
     most = max(spec.max_replica_count or scaledobject.MAX_REPLICAS, least, 1)
     behavior = _behavior(spec)
     interval = float(spec.polling_interval or scaledobject.POLLING_SECONDS)
-    asked = (one for trigger in spec.triggers for one in _measure(trigger, effective, interval))
+    asked = (one for trigger in spec.triggers for one in _measure(trigger, effective, interval, found.name))
     made = measures.named(asked, tolerance=speed.tolerance(behavior))
     idle = spec.idle_replica_count
     policy = policies.Policy(
@@ -68,10 +68,9 @@ def _fallback(written: scaledobject.Fallback | None) -> policies.Fallback | None
 
 
 def _measure(
-    trigger: scaledobject.Trigger, effective: services.Effective, interval: float
+    trigger: scaledobject.Trigger, effective: services.Effective, interval: float, asker: str
 ) -> Iterator[measures.Measure]:
-    told, name = trigger.metadata, trigger.name or trigger.type
-    value = trigger.metric_type == "Value"
+    told = trigger.metadata
     if trigger.type in ("cpu", "memory"):
         target = _quantity(told.get("value", ""))
         if scaledobject.metric_type(trigger) == "AverageValue":
@@ -83,15 +82,14 @@ def _measure(
             told.get("serverAddress", ""),
             told.get("query", ""),
             _positive(float(told.get("threshold") or 1)),
-            value=value,
-            name=name,
+            value=trigger.metric_type == "Value",
+            name=trigger.name or trigger.type,
             activation=float(told.get("activationThreshold") or 0.0),
             interval=interval,
             options={key: told[key] for key in _PROMETHEUS_OPTIONS if key in told},
         )
-    elif trigger.type in ("external", "external-push"):
-        address = told.get("scalerAddress", "")
-        yield measures.push(address, value=value, name=name, interval=interval, options=told)
+    elif trigger.type in scaledobject.SCALERS:
+        yield measures.scaler(trigger, asker=asker, interval=interval)
 
 
 def _crons(spec: scaledobject.ScaledObjectSpec) -> Iterator[scaling.Cron]:

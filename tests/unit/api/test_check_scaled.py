@@ -98,6 +98,10 @@ def test_valid(raw: dict[str, Any]) -> None:
         (scaled(trigger("cron", {**OFFICE, "end": OFFICE["start"]})), "triggers[0].metadata.end"),
         (scaled(trigger("cron", {**OFFICE, "desiredReplicas": "many"})), "triggers[0].metadata.desiredReplicas"),
         (scaled(trigger("external", {"scalerAddress": "scaler"})), "triggers[0].metadata.scalerAddress"),
+        (
+            scaled(trigger("external-push", {"scalerAddress": "s:1", "enableTLS": "yes"})),
+            "triggers[0].metadata.enableTLS",
+        ),
     ],
 )
 def test_wrong(raw: dict[str, Any], where: str) -> None:

@@ -153,7 +153,8 @@ def prometheus(**more: str) -> dict[str, Any]:
 
 
 def test_a_scaled_object_is_honoured_without_a_word() -> None:
-    raw = scaled(prometheus(), fallback={"failureThreshold": 3, "replicas": 2, "behavior": "static"})
+    asked = [trigger(kind, {"scalerAddress": "a:1", "enableTLS": "true"}) for kind in ("external", "external-push")]
+    raw = scaled(prometheus(), *asked, fallback={"failureThreshold": 3, "replicas": 2, "behavior": "static"})
     assert (refused(raw), noticed(raw)) == ([], [])
 
 
@@ -172,8 +173,14 @@ def test_a_scaled_object_is_honoured_without_a_word() -> None:
         (scaled(prometheus(unsafeSsl="true")), "triggers[0].metadata.unsafeSsl"),
         (scaled(prometheus(authModes="basic")), "triggers[0].metadata.authModes"),
         (scaled(prometheus(cortexOrgID="a")), "triggers[0].metadata.cortexOrgID"),
-        (scaled(trigger("external", {"scalerAddress": "a:1"})), "triggers[0].type"),
-        (scaled(trigger("external-push", {"scalerAddress": "a:1"})), "triggers[0].type"),
+        (
+            scaled(trigger("external", {"scalerAddress": "a:1", "unsafeSsl": "true"})),
+            "triggers[0].metadata.unsafeSsl",
+        ),
+        (
+            scaled(trigger("external-push", {"scalerAddress": "a:1", "keyFromEnv": "KEY"})),
+            "triggers[0].metadata.keyFromEnv",
+        ),
     ],
 )
 def test_refused_of_a_scaled_object(raw: dict[str, Any], field: str) -> None:

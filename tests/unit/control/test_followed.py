@@ -126,9 +126,19 @@ def test_answers_of_queries_are_taken_as_they_are_and_failures_are_counted() -> 
     assert (reading.stable, reading.failures, reading.whole) == (None, 3, False)
 
 
-def test_what_nothing_measures_is_unknown() -> None:
-    one = followed_by(by(QUERY, scaling.Origin.PUSH))
-    assert not one.demand(0.0).metrics["query"].whole
+def test_a_scaler_also_says_whether_there_is_work() -> None:
+    one = followed_by(by(QUERY, scaling.Origin.SCALER))
+    reading = one.demand(0.0).metrics["query"]
+    assert (reading.stable, reading.active, reading.whole) == (None, None, False)
+    one.answers["query"] = followed.Answer(0.5, active=False)
+    reading = one.demand(0.0).metrics["query"]
+    assert (reading.stable, reading.active, reading.whole) == (0.5, False, True)
+    one.answers["query"] = followed.Answer(failures=2, active=True)
+    reading = one.demand(0.0).metrics["query"]
+    assert (reading.active, reading.failures, reading.whole) == (True, 2, False)
+
+
+def test_what_nobody_follows_is_unknown() -> None:
     assert followed.Followed().demand(0.0) == observed.Demand()
 
 
@@ -196,7 +206,7 @@ def test_another_window_begins_anew() -> None:
     one = followed_by(by(CONCURRENCY, scaling.Origin.GATEWAY), replica(0))
     read(one, 5, 6)
     policy = policies.Policy(max_replicas=9, metrics=(CONCURRENCY,), stable=10.0)
-    one.follow(dataclasses.replace(one.scaling or by(CPU, scaling.Origin.PUSH), policy=policy), seen(replica(0)), 2.0)
+    one.follow(dataclasses.replace(one.scaling or by(CPU, scaling.Origin.SCALER), policy=policy), seen(replica(0)), 2.0)
     assert one.flow is None
     assert one.demand(2.0).busy is None
 

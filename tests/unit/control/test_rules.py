@@ -98,5 +98,9 @@ def test_a_scaled_object_passes_is_told_what_is_in_vain_and_refused_by_field():
     raw["spec"]["triggers"][0]["type"] = "kafka"
     with pytest.raises(problems.InvalidObject, match=r"spec\.triggers\[0\]\.type.*prometheus"):
         rules.Judge().review(seams.World(raw))
+    raw["spec"]["triggers"][0] = {"type": "external-push", "metadata": {"scalerAddress": "127.0.0.1:9090"}}
+    assert [one.field for one in rules.Judge(lambda: True).review(seams.World(raw))] == ["spec.maxReplicaCount"]
+    with pytest.raises(problems.InvalidObject, match=r"spec\.triggers\[0\]\.type.*pip install 'mlship\[keda\]'"):
+        rules.Judge(lambda: False).review(seams.World(raw))
     found = rules.catalog().at("keda.sh", "v1alpha1", "scaledobjects")
     assert [one.name for one in found.columns] == ["ScaleTargetName", "Min", "Max", "Age"]

@@ -121,12 +121,12 @@ def test_a_fallback_raises_or_nothing_happens(written: str, kept: bool) -> None:
         (
             trigger("external-push", {"scalerAddress": "s:9090", "topic": "t"}),
             ("external-push", 1, Form.AVERAGE, 0),
-            (Origin.PUSH, "s:9090", 0),
+            (Origin.SCALER, "s:9090", 0),
         ),
         (
             trigger("external", {"scalerAddress": "s:9090"}, metricType="Value"),
             ("external", 1, Form.VALUE, 0),
-            (Origin.PUSH, "s:9090", 0),
+            (Origin.SCALER, "s:9090", 0),
         ),
     ],
 )
@@ -142,8 +142,11 @@ def test_options_go_to_who_asks() -> None:
     told = {**PROMETHEUS, "ignoreNullValues": "false", "customHeaders": "a=b", "metricName": "old"}
     (source,) = scaled(trigger("prometheus", told)).sources
     assert (source.query, dict(source.options)) == ("up", {"ignoreNullValues": "false", "customHeaders": "a=b"})
-    (source,) = scaled(trigger("external", {"scalerAddress": "s:1", "topic": "t"})).sources
-    assert dict(source.options) == {"scalerAddress": "s:1", "topic": "t"}
+    found = scaled(*(trigger(kind, {"scalerAddress": "s:1", "topic": "t"}) for kind in ("external", "external-push")))
+    for source in found.sources:
+        assert dict(source.options) == {"scalerAddress": "s:1", "topic": "t"}
+        assert found.by == f"ScaledObject {source.asker}"
+    assert [one.pushes for one in found.sources] == [False, True]
 
 
 def test_triggers_without_names_get_different_ones() -> None:

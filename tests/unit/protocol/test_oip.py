@@ -96,11 +96,6 @@ def test_a_client_library_may_register_the_same_names_in_this_process() -> None:
     subprocess.run([sys.executable, "-c", CLASH], check=True, timeout=60)
 
 
-def test_a_line_that_is_no_field_is_refused() -> None:
-    with pytest.raises(ValueError, match="is not a field"):
-        oip._add_field(descriptor_pb2.DescriptorProto(), "string = 1", owner=".inference.X")
-
-
 def test_no_such_message() -> None:
     with pytest.raises(KeyError):
         oip.message("Nothing")
