@@ -20,9 +20,14 @@ async def rows(known: facts.Facts, feeds: seams.Feeds | None, *, namespace: str)
     if feeds is not None:
         figures = await feeds.figures(chosen)
     return [
-        _row(key, chosen[key], known.sizes.get(key, facts.Size()), figures.get(key, seams.Figures()))
+        _row(key, chosen[key], known.sizes.get(key) or _counted(chosen[key]), figures.get(key, seams.Figures()))
         for key in sorted(chosen)
     ]
+
+
+def _counted(seen: observed.Observed) -> facts.Size:
+    """The size of a pool, about which no scaler decides: what runs is what shall run."""
+    return facts.Size(wanted=len(seen.replicas), ready=sum(one.ready for one in seen.replicas))
 
 
 def _row(key: observed.ServiceKey, seen: observed.Observed, size: facts.Size, now: seams.Figures) -> dict[str, Any]:

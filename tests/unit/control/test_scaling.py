@@ -264,3 +264,16 @@ async def test_the_plan_of_a_scaled_object_is_that_of_the_service_it_targets(kep
     (plan,) = (await preview.preview(behind, scaled()))["plans"]
     assert plan["service"] == "default/iris"
     assert "fetch the model" in plan["summary"]
+
+
+async def test_top_counts_the_processes_of_what_nobody_scales(small) -> None:
+    backend, gateway, _ = small()
+    known = facts.Facts(backend, gateway)
+    key = observed.ServiceKey("default", "modelmesh.sklearn")
+    replicas = tuple(
+        observed.Replica(observed.ReplicaId(key, "a", number), observed.Phase.RUNNING, 1.0, ready=number > 0)
+        for number in range(3)
+    )
+    known.newest[key] = observed.Observed(replicas=replicas)
+    (row,) = await top.rows(known, None, namespace="default")
+    assert (row["ready"], row["wanted"]) == (2, 3)
