@@ -13,6 +13,8 @@ from typing import Any
 
 from mlship.control import store
 
+# Groups of annotations by which a service is told how to run: KServe's, Knative's, KEDA's and mlship's own.
+_WISHES = ("serving.kserve.io/", "autoscaling.knative.dev/", "autoscaling.keda.sh/", "mlship.dev/")
 _USERS_METADATA = ("labels", "annotations", "finalizers", "ownerReferences")
 
 
@@ -52,12 +54,18 @@ def replaced(old: store.Object, raw: Mapping[str, Any]) -> store.Object:
                 hint="Finalizers can only be removed now.",
             )
     body = _main(raw)
-    if body != _main(old):
+    if body != _main(old) or _meant(metadata) != _meant(old["metadata"]):
         metadata["generation"] = int(old["metadata"].get("generation", 0)) + 1
     new = {**_heading(raw), "metadata": metadata, **body}
     if "status" in old:
         new["status"] = copy.deepcopy(old["status"])
     return new
+
+
+def _meant(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """The annotations that say what is wanted, as a spec does: who waits for their effect counts generations, too."""
+    written = metadata.get("annotations") or {}
+    return {name: value for name, value in written.items() if name.startswith(_WISHES)}
 
 
 def with_status(old: store.Object, raw: Mapping[str, Any]) -> store.Object:

@@ -1,9 +1,10 @@
 """What the store keeps and promises: objects with versions, a watchable log of changes, and the journal's entries.
 
 The promises, which ``ledger`` keeps on SQLite and tests/unit/control/test_ledger.py checks:
-``resourceVersion`` is one counter for the whole store and only grows; ``generation`` grows when anything outside
-metadata and status changes; a write of the status never touches the rest and the other way round; a write that changes
-nothing is no write; a stale ``resourceVersion`` is refused with both versions; what was acknowledged survives a crash.
+``resourceVersion`` is one counter for the whole store and only grows; ``generation`` grows when annotations that say
+how to run a service change, or anything outside metadata and status changes; a write of the status never touches the
+rest and the other way round; a write that changes nothing is no write; a stale ``resourceVersion`` is refused with
+both versions; what was acknowledged survives a crash.
 Objects are plain JSON values in the Kubernetes API's shape and are never shared: whoever gets one may change it.
 """
 

@@ -54,6 +54,7 @@ def test_nothing_is_shared_with_what_was_given():
         ({"spec": {"z": 2}}, 2),
         ({"extra": {}}, 2),
         ({"metadata": {"name": "t", "annotations": {"n": "v"}}}, 1),
+        ({"metadata": {"name": "t", "annotations": {"autoscaling.knative.dev/window": "6s"}}}, 2),
         ({"status": {"other": True}}, 1),
         ({}, 1),
     ],
