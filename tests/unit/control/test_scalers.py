@@ -138,6 +138,7 @@ async def test_a_push_wakes_at_once_without_waiting_for_an_interval(until: Calla
         assert await woken(made) == IRIS
         assert reading(made).active is True
         await until(lambda: reading(made).stable == 3.0)  # type: ignore[misc]
+        assert await woken(made) == IRIS, "the amount came after the word"
         assert reading(made).active is True
         assert scaler.calls("IsActive") == 1
         scaler.push(True)
