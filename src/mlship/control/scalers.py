@@ -1,9 +1,9 @@
 """Follows a scaler of KEDA's protocol for one service: asks it each interval, and listens to one that pushes.
 
 Part of the feeds. What it says goes into ``followed.Answer``, its newest word on whether there is work wherever that
-came from; the loop is told at once when there is work and there was none, and when there is more. A scaler that does not answer makes its
-metric unknown, and its failures are counted. A stream that ends is opened again, ever more seldom; meanwhile, and with
-a scaler that has none, asking goes on.
+came from; the loop is told at once when there is work and there was none, and when there is more. A scaler that does
+not answer makes its metric unknown, and its failures are counted. A stream that ends is opened again, ever more seldom;
+meanwhile, and with a scaler that has none, asking goes on.
 """
 
 from __future__ import annotations
