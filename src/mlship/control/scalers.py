@@ -79,17 +79,22 @@ class Follower:
         """Follow it until cancelled."""
         while True:
             try:
-                scaler = self._opened()
+                await self._follow(self._opened())
             except queries.Unanswered as error:
                 self._failed(None, error)
-                await asyncio.sleep(self._source.interval)
-                continue
-            async with contextlib.AsyncExitStack() as stack:
-                stack.push_async_callback(scaler.close)
-                group = await stack.enter_async_context(asyncio.TaskGroup())
-                group.create_task(self._ask_forever(scaler), name=f"ask the scaler of {self._service}")
-                if self._source.pushes:
-                    group.create_task(self._listen_forever(scaler), name=f"listen to the scaler of {self._service}")
+            except Exception as error:
+                # What it said last would otherwise hold for ever.
+                log.error("following the scaler of %s failed", self._service, exc_info=error)
+                self._failed(None, queries.Unanswered(str(error)))
+            await asyncio.sleep(self._source.interval)
+
+    async def _follow(self, scaler: Scaler) -> None:
+        async with contextlib.AsyncExitStack() as stack:
+            stack.push_async_callback(scaler.close)
+            group = await stack.enter_async_context(asyncio.TaskGroup())
+            group.create_task(self._ask_forever(scaler), name=f"ask the scaler of {self._service}")
+            if self._source.pushes:
+                group.create_task(self._listen_forever(scaler), name=f"listen to the scaler of {self._service}")
 
     def _opened(self) -> Scaler:
         # It brings protobuf along, which only those need who have a scaler.

@@ -253,6 +253,25 @@ async def test_without_the_library_the_metric_is_unknown_and_says_what_to_instal
     assert "pip install 'mlship[keda]'" in caplog.text
 
 
+async def test_what_fails_unexpectedly_is_unknown_and_tried_again(
+    until: Callable[..., object], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    share, faults = external_scaler.Scaler.share, [ZeroDivisionError("odd")]
+
+    async def odd(self: external_scaler.Scaler) -> float:
+        if scaler.active and faults:
+            raise faults.pop()
+        return await share(self)
+
+    monkeypatch.setattr(external_scaler.Scaler, "share", odd)
+    async with keda_scaler.scaler() as scaler, feeding() as made:
+        made.follow(IRIS, by(scaler, pushes=True), observed.Observed())
+        await until(lambda: reading(made).whole)  # type: ignore[misc]
+        scaler.active = True
+        await until(lambda: not faults and reading(made).whole)  # type: ignore[misc]
+    assert "odd" in caplog.text
+
+
 async def test_a_plain_scaler_is_no_answer_to_a_secured_question() -> None:
     async with keda_scaler.scaler() as scaler:
         asked = external_scaler.opened(scaler.address, asker="s", namespace="d", options={"enableTLS": "true"})
