@@ -189,3 +189,4 @@ async def test_a_scaler_that_pushes_wakes_it_long_before_the_next_question(insta
         await asyncio.to_thread(functools.partial(wait_for, installation, "", running=2))
         assert "external-push 1.4" in await asyncio.to_thread(installation.ok, "why", "slow")
         assert scaler.calls("IsActive") == 1
+        assert "gRPC" not in installation.where.control_log.read_text(), "the library has its say about forks"

@@ -1,9 +1,9 @@
 """Follows a scaler of KEDA's protocol for one service: asks it each interval, and listens to one that pushes.
 
 Part of the feeds. What it says goes into ``followed.Answer``, its newest word on whether there is work wherever that
-came from; the loop is told at once when there is work and there was none. A scaler that does not answer makes its
-metric unknown, and its failures are counted. A stream that ends is opened again, ever more seldom; meanwhile, and with
-a scaler that has none, asking goes on.
+came from; the loop is told at once when there is work and there was none, and when there is more. A scaler that does
+not answer makes its metric unknown, and its failures are counted. A stream that ends is opened again, ever more seldom;
+meanwhile, and with a scaler that has none, asking goes on.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Follower:
     Args:
         one: where its answers go.
         at_once: how many may be asked at the same time, of all services.
-        wake: called when there is work and there was none, or nobody knew.
+        wake: called when there is work, or more of it, than was known.
     """
 
     def __init__(
@@ -79,17 +79,22 @@ class Follower:
         """Follow it until cancelled."""
         while True:
             try:
-                scaler = self._opened()
+                await self._follow(self._opened())
             except queries.Unanswered as error:
                 self._failed(None, error)
-                await asyncio.sleep(self._source.interval)
-                continue
-            async with contextlib.AsyncExitStack() as stack:
-                stack.push_async_callback(scaler.close)
-                group = await stack.enter_async_context(asyncio.TaskGroup())
-                group.create_task(self._ask_forever(scaler), name=f"ask the scaler of {self._service}")
-                if self._source.pushes:
-                    group.create_task(self._listen_forever(scaler), name=f"listen to the scaler of {self._service}")
+            except Exception as error:
+                # What it said last would otherwise hold for ever.
+                log.error("following the scaler of %s failed", self._service, exc_info=error)
+                self._failed(None, queries.Unanswered(str(error)))
+            await asyncio.sleep(self._source.interval)
+
+    async def _follow(self, scaler: Scaler) -> None:
+        async with contextlib.AsyncExitStack() as stack:
+            stack.push_async_callback(scaler.close)
+            group = await stack.enter_async_context(asyncio.TaskGroup())
+            group.create_task(self._ask_forever(scaler), name=f"ask the scaler of {self._service}")
+            if self._source.pushes:
+                group.create_task(self._listen_forever(scaler), name=f"listen to the scaler of {self._service}")
 
     def _opened(self) -> Scaler:
         # It brings protobuf along, which only those need who have a scaler.
@@ -164,9 +169,9 @@ class Follower:
         self._tell(before + 1, "does not answer", error)
 
     def _put(self, answer: followed.Answer) -> None:
-        before = self._answer.active
+        before = self._answer
         self._one.answers[self._source.metric] = answer
-        if answer.active and not before:
+        if (answer.active and not before.active) or (answer.value or 0.0) > (before.value or 0.0):
             self._wake()
 
     def _tell(self, failures: int, what: str, error: queries.Unanswered) -> None:

@@ -138,6 +138,7 @@ async def test_a_push_wakes_at_once_without_waiting_for_an_interval(until: Calla
         assert await woken(made) == IRIS
         assert reading(made).active is True
         await until(lambda: reading(made).stable == 3.0)  # type: ignore[misc]
+        assert await woken(made) == IRIS, "the amount came after the word"
         assert reading(made).active is True
         assert scaler.calls("IsActive") == 1
         scaler.push(True)
@@ -250,6 +251,25 @@ async def test_without_the_library_the_metric_is_unknown_and_says_what_to_instal
         await until(lambda: reading(made).failures >= 2)  # type: ignore[misc]
         assert not reading(made).whole
     assert "pip install 'mlship[keda]'" in caplog.text
+
+
+async def test_what_fails_unexpectedly_is_unknown_and_tried_again(
+    until: Callable[..., object], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    share, faults = external_scaler.Scaler.share, [ZeroDivisionError("odd")]
+
+    async def odd(self: external_scaler.Scaler) -> float:
+        if scaler.active and faults:
+            raise faults.pop()
+        return await share(self)
+
+    monkeypatch.setattr(external_scaler.Scaler, "share", odd)
+    async with keda_scaler.scaler() as scaler, feeding() as made:
+        made.follow(IRIS, by(scaler, pushes=True), observed.Observed())
+        await until(lambda: reading(made).whole)  # type: ignore[misc]
+        scaler.active = True
+        await until(lambda: not faults and reading(made).whole)  # type: ignore[misc]
+    assert "odd" in caplog.text
 
 
 async def test_a_plain_scaler_is_no_answer_to_a_secured_question() -> None:
