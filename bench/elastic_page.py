@@ -8,7 +8,7 @@ import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from bench import conditions, control_loop, facts, idle, rolling, step, wakeups
+from bench import conditions, control_loop, density, facts, idle, rolling, step, wakeups
 
 Found = Mapping[str, Mapping[str, Any]]
 _TABLES: dict[str, tuple[str, Callable[[Any], str]]] = {
@@ -17,7 +17,7 @@ _TABLES: dict[str, tuple[str, Callable[[Any], str]]] = {
     "wakeups": ("First request to a service at zero", lambda found: wakeups.table(_measured(found))),
     "step": ("From one replica to several", step.table),
     "rolling": ("Rolling updates and scaling under load", lambda found: rolling.table(_measured(found))),
-    "density": ("Many models in one process", lambda found: json.dumps(_measured(found), indent=1)),
+    "density": ("Many models in one process", density.table),
 }
 
 
@@ -60,6 +60,11 @@ def goals(found: Found) -> list[tuple[str, str, str]]:
     row(f"control plane for each service at zero, at most {idle.GOAL_KB} kB",
         rest.get("control_kb_each"), idle.GOAL_KB, "{:.1f} kB")  # fmt: skip
     row("processes for services at zero", rest.get("processes_more"), 0, "{:.0f}")
+    many = found.get("density", {})
+    row(f"models in one process{_of(many, 'models')}: private memory, at most 2 GiB",
+        many.get("measured"), density.GOAL_BYTES, "{:,.0f} bytes")  # fmt: skip
+    p99 = many["hot_beside_loads"]["p99_ms"] / many["hot_alone"]["p99_ms"] if many else None
+    row("p99 of a hot model beside others that are paged, over alone, at most 1.3", p99, density.GOAL_RATIO, "{:.2f}")
     sizes = found.get("control_loop", {}).get("rows", [])
     if len(sizes) > 1:
         ratio = sizes[-1]["cpu_ms"] / sizes[0]["cpu_ms"]
