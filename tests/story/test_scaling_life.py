@@ -191,6 +191,7 @@ def test_a_caller_wakes_it_in_one_look() -> None:
     assert "1 caller is held" in life.told()
     assert life.plan.route is not None
     assert life.plan.route.gate is not None
+    assert "has no ready replica" in life.plan.route.message, "who is refused is told what was waited for"
     life.run(5)
     assert life.running == 1
     assert life.plan.route.gate is None

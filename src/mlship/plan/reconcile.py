@@ -260,7 +260,7 @@ def _route(
         created=state.service.metadata.creation_timestamp or "",
         timeout=float(max(effective.timeout, 1)),
         splits=splits,
-        message="" if splits else _unanswered(state),
+        message="" if endpoints else _unanswered(state),
         gate=gate,
         pool=routes.Pool() if state.target is not None and pool_program.holds_models(state.target.spec) else None,
     )
@@ -280,7 +280,7 @@ def _hopeless(state: status.Situation) -> str:
 def _unanswered(state: status.Situation) -> str:
     """What callers are told while no replica can answer."""
     reason, message = status.waiting_for(state)
-    what = "is stopped" if reason in ("Stopped", "ScaledToZero") else "has no ready replica"
+    what = "is stopped" if reason == "Stopped" else "has no ready replica"
     said = f" {message}" if message else ""
     return (
         f"{state.service.namespace}/{state.service.name} {what}.{said} `{status.why_command(state.service)}` says more."
