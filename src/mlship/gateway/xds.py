@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import pathlib
 from collections.abc import AsyncIterator, Callable, Collection
 from typing import Protocol
@@ -91,8 +92,9 @@ class Gateway:
         # An Envoy of ours from before, adopted or being started anew, is who holds the port.
         if not self._keeper.holds(KEY):
             ports.check(self.listen.host, self.listen.port)
-        self._publisher.adopt(await asyncio.to_thread(self._prepare))
         configuration = self._home.envoy / "bootstrap.json"
+        content = self._bootstrap()
+        self._publisher.adopt(await asyncio.to_thread(self._prepare, configuration, content))
         spec = actions.ProcessSpec(
             argv=(
                 str(self._envoy),
@@ -102,22 +104,27 @@ class Gateway:
                 "--concurrency", "2",
                 "--drain-time-s", "5",
             ),
+            # Envoy reads its configuration once: another one, of another version of mlship, is another program to run.
+            env=(("MLSHIP_BOOTSTRAP", hashlib.sha256(content).hexdigest()[:16]),),
             probe=actions.Probe(path="/ready"),
             stop_grace=10.0,
         )  # fmt: skip
         await self._keeper.ensure(KEY, spec, probe_socket=str(self._admin_socket), log=self._home.logs / "gateway.log")
         self._running = self._owner.start(self._publisher.run(), name="publish to Envoy")
 
-    def _prepare(self) -> list[clusters.Resource]:
-        self._home.sockets.mkdir(parents=True, exist_ok=True, mode=0o700)
-        found = self._store.prepare()
+    def _bootstrap(self) -> bytes:
         resources = bootstrap.configuration(
             listen=self.listen,
             admin_socket=str(self._admin_socket),
             gate_socket=str(self._home.sockets / GATE_SOCKET),
             xds_folder=str(self._store.xds),
         )
-        files.write(self._home.envoy / "bootstrap.json", orjson.dumps(resources, option=orjson.OPT_INDENT_2))
+        return orjson.dumps(resources, option=orjson.OPT_INDENT_2)
+
+    def _prepare(self, configuration: pathlib.Path, content: bytes) -> list[clusters.Resource]:
+        self._home.sockets.mkdir(parents=True, exist_ok=True, mode=0o700)
+        found = self._store.prepare()
+        files.write(configuration, content)
         if self._store.version(files.CLUSTERS) is None:
             self._store.put(files.CLUSTERS, b"[]")
         if self._store.version(files.ROUTES) is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+import re
 import signal
 import socket
 import stat
@@ -15,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 
 import httpx
+import psutil
 import pytest
 
 from mlship import client, errors, home, launch
@@ -201,6 +203,28 @@ def test_another_port_is_taken_over(where: home.Home):
     assert found["port"] == port != first
     until(lambda: reachable(port))
     assert not reachable(first)
+
+
+def envoys(where: home.Home) -> list[int]:
+    """The pids of its Envoys."""
+    found = psutil.process_iter(["cmdline"])
+    return [one.pid for one in found if str(where.envoy / "bootstrap.json") in (one.info["cmdline"] or [])]
+
+
+def test_an_envoy_of_another_configuration_is_started_again_and_one_of_this_is_kept(where: home.Home):
+    port = launch.ensure_running(where, port="auto", deadline=60)["gateway"]["port"]
+    until(lambda: reachable(port))
+    (kept,) = envoys(where)
+    kill(where, signal.SIGTERM)
+    launch.ensure_running(where, deadline=60)
+    assert envoys(where) == [kept]
+    kill(where, signal.SIGTERM)
+    (record,) = [path for path in where.records.glob("process-*.json") if "MLSHIP_BOOTSTRAP" in path.read_text()]
+    digest = re.search(r'MLSHIP_BOOTSTRAP", *"(\w{16})"', record.read_text())
+    assert digest is not None
+    record.write_text(record.read_text().replace(digest[1], "0" * 16))
+    launch.ensure_running(where, deadline=60)
+    until(lambda: envoys(where) not in ([kept], []) and reachable(port))
 
 
 def reachable(port: int) -> bool:
