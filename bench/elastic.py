@@ -3,7 +3,7 @@
     python -m bench.elastic [--quick] [--only NAME ...] [--into STAMP] [--publish]
     python -m bench.elastic --report STAMP [--publish]
 
-Each measurement is a program of its own (``python -m bench.NAME --json FILE``) and can be run alone; their files lie
+Each measurement is a program of its own (``python -m bench.MODULE --json FILE``) and can be run alone; their files lie
 together in ``bench/results/elastic/STAMP``. ``--publish`` writes docs/benchmarks/elastic.md from what lies there.
 """
 
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import importlib.util
 import pathlib
 import subprocess
 import sys
@@ -22,11 +21,12 @@ from bench import conditions, elastic_page
 RESULTS = pathlib.Path(__file__).parent / "results" / "elastic"
 PAGE = pathlib.Path(__file__).parents[1] / "docs" / "benchmarks" / "elastic.md"
 _LONGEST_SECONDS = 2 * 3600.0
-# Name of the module -> its arguments, and those for a short look at whether everything runs.
+# Name of a measurement -> arguments of its module, and those for a short look at whether everything runs.
 RUNS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "control_loop": ((), ("--sizes", "10", "1000", "--changes", "20")),
     "idle": ((), ("--services", "50")),
-    "wakeups": (("--times", "50", "--storm"), ("--times", "3", "--storm", "10", "--callers", "5")),
+    "wakeups": (("--times", "30"), ("--times", "3")),
+    "storm": (("--times", "0", "--storm"), ("--times", "0", "--storm", "10", "--callers", "5")),
     "step": (("--times", "10"), ("--times", "1")),
     "rolling": ((), ("--updates", "3", "--cycles", "1", "--rate", "100")),
     "density": (("--registered", "10000"), ("--models", "50", "--registered", "100", "--seconds", "2")),
@@ -58,12 +58,16 @@ def _run(names: Sequence[str], folder: pathlib.Path, *, quick: bool) -> list[str
     print(f"{conditions.line(before)}\nresults: {folder.relative_to(PAGE.parents[2])}", flush=True)
     failed = []
     for name in names:
-        if importlib.util.find_spec(f"bench.{name}") is None:
-            print(f"{name}: there is no bench/{name}.py here, left out", flush=True)
-            continue
         flags = RUNS[name][1 if quick else 0]
         print(f"\n{datetime.datetime.now(datetime.UTC):%H:%M:%S}  {name} {' '.join(flags)}", flush=True)
-        command = [sys.executable, "-m", f"bench.{name}", *flags, "--json", str(folder / f"{name}.json")]
+        command = [
+            sys.executable,
+            "-m",
+            f"bench.{elastic_page.module(name)}",
+            *flags,
+            "--json",
+            str(folder / f"{name}.json"),
+        ]
         try:
             code = subprocess.run(command, timeout=_LONGEST_SECONDS).returncode
         except subprocess.TimeoutExpired:

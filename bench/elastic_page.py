@@ -15,10 +15,16 @@ _TABLES: dict[str, tuple[str, Callable[[Any], str]]] = {
     "control_loop": ("A change beside N services", lambda found: control_loop.table(found["rows"])),
     "idle": ("Services at zero", idle.table),
     "wakeups": ("First request to a service at zero", lambda found: wakeups.table(_measured(found))),
+    "storm": ("Many callers wake many services", lambda found: wakeups.table(_measured(found))),
     "step": ("From one replica to several", step.table),
     "rolling": ("Rolling updates and scaling under load", lambda found: rolling.table(_measured(found))),
     "density": ("Many models in one process", density.table),
 }
+
+
+def module(name: str) -> str:
+    """The module that a measurement is made with."""
+    return {"storm": "wakeups"}.get(name, name)
 
 
 def read(folder: pathlib.Path) -> dict[str, dict[str, Any]]:
@@ -49,7 +55,7 @@ def goals(found: Found) -> list[tuple[str, str, str]]:
         one = found.get("wakeups", {}).get(kind, {})
         row(f"wake {kind}, p50, at most {wakeups.GOAL_P50_MS} ms", one.get("p50_ms"), wakeups.GOAL_P50_MS, "{:.0f} ms")
         row(f"wake {kind}, p99, at most {wakeups.GOAL_P99_MS} ms", one.get("p99_ms"), wakeups.GOAL_P99_MS, "{:.0f} ms")
-    storm = found.get("wakeups", {}).get("storm", {})
+    storm = found.get("storm", {}).get("storm", {})
     row(f"wake-ups by many callers at once{_of(storm, 'requests')}: failed", storm.get("failed"), 0, "{:.0f}")
     first = found.get("step", {}).get("first_s")
     row(f"step load to the first new replica, at most {step.GOAL_SECONDS:g} s", first, step.GOAL_SECONDS, "{:.2f} s")
@@ -93,7 +99,7 @@ def page(found: Found) -> str:
         if name not in found:
             continue
         one = found[name]
-        lines += ["", f"## {title}", "", f"`python -m bench.{name}`"]
+        lines += ["", f"## {title}", "", f"`python -m bench.{module(name)}`"]
         if "conditions" in one:
             lines[-1] += f", {conditions.line(dict(one['conditions']))}"
         lines += ["", "```", facts.public(table(one)), "```"]

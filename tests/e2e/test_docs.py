@@ -180,6 +180,10 @@ class Reader:
             left = [one["metadata"]["name"] for one in control.list("isvc")]
         if left:
             self._installation.ok("destroy", *left)
+        # A pool outlives its last model by a grace, and is in the metrics as long.
+        deadline = time.monotonic() + 60
+        while self._installation.one("--model-repository") and time.monotonic() < deadline:
+            time.sleep(0.2)
 
 
 def free_port() -> int:

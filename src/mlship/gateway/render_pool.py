@@ -100,11 +100,11 @@ def sections(
         alone = sum(one.namespace == key.namespace for one in pools) == 1
         hosts += _hosts(means, pool, members[key], alone=alone)
         shared += _listed(pool, members[key], owned, everything=alone and len(pools) == 1, spaces=alone)
-    # The general ones last: any name may be anybody's.
+    # The general ones last: any name may be anybody's. A pool without models has none of them.
     for key, pool in pools.items():
-        if sum(one.namespace == key.namespace for one in pools) == 1:
+        if members[key] and sum(one.namespace == key.namespace for one in pools) == 1:
             shared += _all_of_namespace(pool)
-    if len(pools) == 1:
+    if len(pools) == 1 and any(members.values()):
         shared += _all(next(iter(pools.values())))
     return Sections(tuple(hosts), tuple(shared))
 

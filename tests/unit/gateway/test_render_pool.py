@@ -178,6 +178,16 @@ async def test_after_a_restart_of_the_control_plane_a_pool_is_carried_as_before(
     await again.close()
 
 
+async def test_a_pool_without_models_answers_to_no_name(gateway, upstream):
+    one, single = await upstream("one"), await upstream("single")
+    await gateway.carry(pool(POOL, one.endpoint), alone("wine", single.endpoint), alone("rose", single.endpoint))
+    async with client(gateway) as http:
+        answer = await http.get("/v2/models/iris")
+        assert (answer.status_code, "Services here: rose, wine" in answer.text) == (404, True)
+        assert (await http.get("/serving/default/iris/v2")).status_code == 404
+        assert (await http.get("/v2/models/wine")).text.startswith("single")
+
+
 def test_a_model_more_renders_no_other_service_again(monkeypatch):
     end = observed.Endpoint("unix:/run/a.h", "unix:/run/a.g")
     table = [pool(POOL, end), alone("wine", end), *(member(f"iris-{number}") for number in range(12))]
