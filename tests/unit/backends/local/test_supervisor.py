@@ -475,7 +475,7 @@ async def test_the_first_start_of_what_was_stood_by_for_is_forked(world, until, 
     await until(lambda: held.zygotes)
     (zygote,) = held.zygotes.values()
     held.ensure(KEY, job)
-    sight = await until(lambda: (one := ready(held)()) and dict(one.startup.phases).get("load") and one)
+    sight = await until(lambda: (one := ready(held)()) and "load" in dict(one.startup.phases) and one)
     assert psutil.Process(sight.process.pid).ppid() == zygote
     assert sight.startup.how is observed.How.FORKED
     assert sight.startup.ready_at >= sight.startup.began_at
