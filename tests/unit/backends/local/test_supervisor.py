@@ -504,7 +504,7 @@ async def test_a_cold_start_tells_its_phases_too(world, until, tmp_path):
     job = server_job(world, model_server.write_model(tmp_path / "model", model_server.MODELS["adder"]))
     held = await world.started(warm=False)
     held.ensure(KEY, job)
-    sight = await until(lambda: (one := ready(held)()) and dict(one.startup.phases).get("load") and one)
+    sight = await until(lambda: (one := ready(held)()) and "load" in dict(one.startup.phases) and one)
     assert sight.startup.how is observed.How.COLD
     assert list(dict(sight.startup.phases)) == ["import", "listening", "load", "warm-up"]
     assert dict(sight.startup.phases)["import"] > 0
