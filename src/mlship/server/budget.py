@@ -57,6 +57,10 @@ class Budget:
             pages=self._pages() if listed else (),
         )
 
+    def holds(self) -> bool:
+        """Whether the process is within its budget now; then every model in it has its place. Looks at no model."""
+        return self._meter.read() - self._slack <= self.total
+
     def free_for_models(self) -> int:
         """What is left for models when all of them have gone."""
         return self.total - (self._meter.read() - self._slack - sum(page.size for page in self._pages()))
@@ -93,14 +97,15 @@ class Budget:
     async def _make_room(self, own: int) -> paging.Verdict:
         if paging.fits(self._view(own, listed=False)):
             return paging.Verdict.GO
-        decision = paging.decide(self._view(own, listed=True))
+        view = self._view(own, listed=True)
+        decision = paging.decide(view)
         if decision.evict:
-            await self._free(decision.evict)
+            leaving = set(decision.evict)
+            promised = sum(page.size for page in view.pages if page.key in leaving)
+            await self._free(decision.evict, promised=promised)
         return decision.verdict
 
-    async def _free(self, keys: Sequence[Hashable]) -> None:
-        leaving = set(keys)
-        promised = sum(page.size for page in self._pages() if page.key in leaving)
+    async def _free(self, keys: Sequence[Hashable], *, promised: int) -> None:
         before = self._meter.read()
         await self._evict(keys)
         after = await self._aside.call(self._give_back)

@@ -224,7 +224,7 @@ class Pager(onuse.OnUse):
     async def _outgrown(self, page: Page) -> errors.MlshipError | None:
         """Let others leave if the model was heavier than expected, or the model itself if that cannot be enough."""
         await self.budget.keep()
-        if page.size <= self.budget.free_for_models():
+        if self.budget.holds() or page.size <= self.budget.free_for_models():
             return None
         error = page.too_large(page.size, left=self.budget.free_for_models(), total=self.budget.total)
         LOG.warning("model is too large", extra=logs.fields(model=page.name, error=error.message))
