@@ -72,6 +72,7 @@ class Process:
         self._inbox = process_wire.Inbox()
         self._together: Sequence[calls.Call] = ()
         self._why = ""
+        self._lost = False
         self.answered = False
         # Until it is ready it can only be ended by force.
         self.busy = True
@@ -90,8 +91,8 @@ class Process:
         return self._child.pid
 
     def running(self) -> bool:
-        """Whether it has not ended yet."""
-        return self._child.poll() is None
+        """Whether it can be spoken to: the connection goes first, and the machine may tell of the end later."""
+        return not self._lost and self._child.poll() is None
 
     def kill(self) -> None:
         """End it now."""
@@ -162,6 +163,7 @@ class Process:
                 since = None
 
     def _gone(self, when: str) -> errors.ModelError:
+        self._lost = True
         self.kill()
         how = self._why or _said(self._code())
         return errors.ModelError(

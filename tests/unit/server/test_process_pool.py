@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 import queue
+import subprocess
 import textwrap
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -102,6 +103,21 @@ def test_a_call_that_nobody_waits_for_ends_with_its_process(make: Make, tmp_path
     assert "after the last caller had left" in str(ended.error)
     assert ask(pool, call(0)).outputs is not None
     assert pool.pids != [pid]
+
+
+def test_a_process_that_takes_its_time_to_go_gets_no_further_call(
+    make: Make, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The machine does not tell of its end yet, although the connection to it has gone.
+    monkeypatch.setattr(subprocess.Popen, "poll", lambda self: None)
+    pool = make(patience=0.05)
+    pool.start()
+    answers, endless = Answers(), call(1)
+    pool.submit([endless], answers.deliver)
+    until((tmp_path / "begun").exists)
+    endless.abandoned = True
+    assert isinstance(answers.next().error, errors.ModelError)
+    assert ask(pool, call(0)).outputs is not None
 
 
 def test_while_no_process_can_be_started_calls_are_refused_with_the_reason(make: Make, tmp_path: pathlib.Path) -> None:
