@@ -51,6 +51,26 @@ class PlainKeeper:
         return self.process is not None
 
 
+class Adopted:
+    """A keeper whose Envoy an earlier one has started."""
+
+    async def ensure(self, key: str, spec: actions.ProcessSpec, *, probe_socket: str, log: pathlib.Path) -> None: ...
+
+    async def stop(self, key: str) -> None: ...
+
+    def is_ready(self, key: str) -> bool:
+        return True
+
+    def holds(self, key: str) -> bool:
+        return True
+
+
+@pytest.fixture
+def adopted() -> Adopted:
+    """What a control plane finds that comes after another one."""
+    return Adopted()
+
+
 @pytest.fixture
 def where() -> AsyncIterator[home.Home]:
     with tempfile.TemporaryDirectory(prefix="mlship-gw-") as folder:

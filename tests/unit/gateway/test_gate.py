@@ -249,9 +249,11 @@ async def test_who_waits_for_a_revision_that_is_replaced_gets_the_next(gateway, 
         await until(lambda: gateway.view(IRIS).applied == {new.endpoint})
 
 
-async def test_what_is_gated_is_still_gated_for_the_next_control_plane(gateway, made_gateway, door, where, upstream):
+async def test_what_is_gated_is_still_gated_for_the_next_control_plane(
+    gateway, made_gateway, door, where, upstream, adopted
+):
     await gateway.carry(asleep())
-    again = made_gateway(listen=gateway.listen, keeper=Adopted())
+    again = made_gateway(listen=gateway.listen, keeper=adopted)
     await again.start()
     async with client(gateway) as http:
         # Before it has looked at a service it holds whom it is asked about.
@@ -261,20 +263,6 @@ async def test_what_is_gated_is_still_gated_for_the_next_control_plane(gateway, 
         again.want(IRIS, awake(iris.endpoint))
         assert (await call).status_code == 200
     await again.close()
-
-
-class Adopted:
-    async def ensure(self, key, spec, *, probe_socket, log):
-        return None
-
-    async def stop(self, key):
-        return None
-
-    def is_ready(self, key):
-        return True
-
-    def holds(self, key):
-        return True
 
 
 _A_GATE = """

@@ -165,7 +165,7 @@ async def test_switching_revisions_under_load_loses_nothing(gateway, upstream):
     assert set(statuses) == {200}
 
 
-async def test_what_is_carried_is_reached_by_the_very_next_request(gateway, made_gateway, where, upstream):
+async def test_what_is_carried_is_reached_by_the_very_next_request(gateway, made_gateway, where, upstream, adopted):
     await gateway.carry()
     async with client(gateway) as http:
         for number in range(10):
@@ -178,7 +178,7 @@ async def test_what_is_carried_is_reached_by_the_very_next_request(gateway, made
                     await asyncio.sleep(0)
             assert (await http.get(f"/v2/models/new{number}")).status_code == 200
     last = observed.ServiceKey("default", "new9")
-    again = made_gateway(listen=gateway.listen, keeper=Adopted())
+    again = made_gateway(listen=gateway.listen, keeper=adopted)
     await again.start()
     assert again.view(last).carried == {target.endpoint}, "what was carried before a restart is carried after it"
 
@@ -217,7 +217,7 @@ async def test_a_dead_replica_costs_no_request_while_another_lives(gateway, wher
 
 
 async def test_applied_endpoints_are_the_union_until_envoy_confirms_and_survive_a_restart(
-    gateway, made_gateway, where, upstream
+    gateway, made_gateway, where, upstream, adopted
 ):
     old, new = await upstream("old"), await upstream("new")
     await gateway.carry(route(IRIS, old.endpoint))
@@ -229,7 +229,7 @@ async def test_applied_endpoints_are_the_union_until_envoy_confirms_and_survive_
             await asyncio.sleep(0)
     await gateway.settled()
     assert gateway.view(IRIS).applied == {new.endpoint}
-    again = made_gateway(listen=gateway.listen, keeper=Adopted())
+    again = made_gateway(listen=gateway.listen, keeper=adopted)
     await again.start()
     assert again.view(IRIS).applied == {new.endpoint}
     await again.carry()
@@ -238,26 +238,12 @@ async def test_applied_endpoints_are_the_union_until_envoy_confirms_and_survive_
     await again.close()
 
 
-class Adopted:
-    async def ensure(self, key, spec, *, probe_socket, log):
-        return None
-
-    async def stop(self, key):
-        return None
-
-    def is_ready(self, key):
-        return True
-
-    def holds(self, key):
-        return True
-
-
-async def test_publishing_what_is_in_force_writes_nothing(gateway, made_gateway, where, upstream):
+async def test_publishing_what_is_in_force_writes_nothing(gateway, made_gateway, where, upstream, adopted):
     iris = await upstream("iris")
     await gateway.carry(route(IRIS, iris.endpoint))
     files = sorted((where.envoy / "xds").rglob("*.json"))
     before = [path.stat().st_mtime_ns for path in files]
-    again = made_gateway(listen=gateway.listen, keeper=Adopted())
+    again = made_gateway(listen=gateway.listen, keeper=adopted)
     await again.start()
     await again.carry(route(IRIS, iris.endpoint))
     assert [path.stat().st_mtime_ns for path in files] == before
