@@ -12,7 +12,6 @@ what is observed would spin.
 from __future__ import annotations
 
 import asyncio
-import collections
 import dataclasses
 import heapq
 import itertools
@@ -49,16 +48,18 @@ class _Entry:
 class Schedule(Generic[K]):
     """Which key is due when. Every method is one transition; ``now`` is any clock that does not run backwards.
 
-    A transition costs the logarithm of the number of keys, or less. What is not due yet is in a heap; what is due
-    waits in line, first come, first served. Neither is searched when a key's time changes: the key gets a new ticket,
-    and what carries an old one is passed over. So that they stay few, the heap is now and then made anew.
+    A transition costs the logarithm of the number of keys, or less. What is not due yet is in one heap; what is due
+    waits in line, a second heap, for who fell due first need not have come first: news of a key that is being worked
+    on count from when they came, and are put in line when the work ends. The first heap is not searched when a key's
+    time changes: the key gets a new ticket, and what carries an old one is passed over. So that they stay few, the
+    heap is now and then made anew.
     """
 
     def __init__(self, backoff: Backoff | None = None) -> None:
         self._backoff = backoff or Backoff()
         self._entries: dict[K, _Entry] = {}
         self._later: list[tuple[float, int, K]] = []
-        self._line: collections.deque[K] = collections.deque()
+        self._line: list[tuple[float, int, K]] = []
         self._tickets = itertools.count(1)
 
     def add(self, key: K, now: float, *, urgent: bool = True) -> None:
@@ -75,7 +76,7 @@ class Schedule(Generic[K]):
         self._advance(now)
         if not self._line:
             return None
-        key = self._line.popleft()
+        _, _, key = heapq.heappop(self._line)
         entry = self._entries[key]
         entry.running = True
         entry.urgent = False
@@ -106,9 +107,8 @@ class Schedule(Generic[K]):
 
     def next_due(self) -> float:
         """When the next key that is with nobody is due; infinity when none is."""
-        waiting = self._entries[self._line[0]].due if self._line else math.inf
         self._drop_old()
-        return min(waiting, self._later[0][0] if self._later else math.inf)
+        return min(heap[0][0] if heap else math.inf for heap in (self._line, self._later))
 
     def depth(self, now: float) -> int:
         """How many keys are due and wait for a worker."""
@@ -130,9 +130,9 @@ class Schedule(Generic[K]):
         """Put in line what has fallen due."""
         self._drop_old()
         while self._later and self._later[0][0] <= now:
-            _, _, key = heapq.heappop(self._later)
-            self._entries[key].ticket = 0
-            self._line.append(key)
+            due = heapq.heappop(self._later)
+            self._entries[due[2]].ticket = 0
+            heapq.heappush(self._line, due)
             self._drop_old()
 
     def _drop_old(self) -> None:

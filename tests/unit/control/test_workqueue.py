@@ -111,6 +111,21 @@ def test_the_longest_due_goes_first():
     assert [schedule.take(3.0), schedule.take(3.0), schedule.take(3.0)] == ["early", "late", None]
 
 
+def test_news_during_the_work_keep_their_place_in_line():
+    schedule: workqueue.Schedule[str] = workqueue.Schedule(workqueue.Backoff(first=1.0, last=8.0))
+    schedule.add("failing", 0.0)
+    assert schedule.take(0.0) == "failing"
+    schedule.failed("failing", 0.0)
+    schedule.add("busy", 0.0)
+    assert schedule.take(0.0) == "busy"
+    schedule.add("busy", 0.5)
+    schedule.add("other", 1.0)  # by now what failed is in line again
+    schedule.done("busy", 1.0)
+    schedule.add("other", 1.0)  # and now what was told of earlier is too
+    assert schedule.next_due() == 0.5
+    assert [schedule.take(1.0) for _ in range(3)] == ["busy", "failing", "other"]
+
+
 def test_finishing_what_was_not_taken_is_a_bug_that_shows():
     schedule: workqueue.Schedule[str] = workqueue.Schedule()
     schedule.add("a", 0.0)
