@@ -278,5 +278,6 @@ def _serve(
         refusals=refusals,
         fitted=fitted,
         quick=True,
+        known_as=estimators.known_as(artifact),
     )
     return signatures.labelled(served, schema)

@@ -28,5 +28,6 @@ def load(artifact: model.Artifact) -> model.Model:
         schema=schema,
         fitted=fitted,
         quick=estimators.is_quick(fitted),
+        known_as=estimators.known_as(artifact),
     )
     return signatures.labelled(served, schema)

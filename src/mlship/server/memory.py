@@ -19,8 +19,10 @@ _STATM = "/proc/self/statm"
 _ROLLUP = pathlib.Path("/proc/self/smaps_rollup")
 _CGROUP = pathlib.Path("/sys/fs/cgroup")
 _SHARE = 0.7
-# A look at everything may take this part of the time at most.
+# A look at everything may take this part of the time at most, and a much smaller one where it finds little.
 _THAW_SHARE = 0.02
+_WORTH = 4 * 1024 * 1024
+_LONGEST_PAUSE = 3600.0
 
 
 class Meter:
@@ -91,12 +93,14 @@ class Trimmer:
     """Gives back what unloaded models have left. Not for the event loop's thread: it may take milliseconds.
 
     Loaded models are kept out of the collector's sight (``gc.freeze``), which keeps its pauses short. Those that are
-    garbage in cycles are found only when everything is looked at, so that is done where memory does not come back by
-    itself, and not often.
+    garbage in cycles are found only when everything is looked at. Nothing else runs meanwhile, for a tenth of a second
+    or more, so it is done where memory does not come back by itself, not often, and each time that it was of no use
+    twice as long is waited for the next.
     """
 
     def __init__(self) -> None:
         self._not_before = 0.0
+        self._fruitless = 0
         # Another C library than glibc has none.
         self._trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
 
@@ -110,13 +114,20 @@ class Trimmer:
         begun = time.monotonic()
         if begun < self._not_before:
             return False
+        before = _anonymous()
         gc.unfreeze()
         gc.collect()
         gc.freeze()
         ended = time.monotonic()
-        self._not_before = ended + (ended - begun) / _THAW_SHARE
         self.trim()
+        self._fruitless = 0 if before - _anonymous() >= _WORTH else self._fruitless + 1
+        self._not_before = ended + pause(ended - begun, fruitless=self._fruitless)
         return True
+
+
+def pause(took: float, *, fruitless: int) -> float:
+    """Seconds until the next look at everything, after one of ``took`` seconds, the last ``fruitless`` for little."""
+    return min(took / _THAW_SHARE * 2.0 ** min(fruitless, 30), _LONGEST_PAUSE)
 
 
 def modules() -> int:

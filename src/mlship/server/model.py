@@ -29,6 +29,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from mlship.protocol import messages
+from mlship.server.artifact.learnt import Stamp
 from mlship.server.artifact.wishes import Wishes
 
 
@@ -40,6 +41,7 @@ class Artifact:
     (an entry point name), ``variant`` how it is stored (pickle, joblib, skops, json, ubj, txt, cbm, onnx, python ...),
     ``versions`` the library versions recorded in it, ``options`` what the user set (flags, model.schema.yaml).
     ``wishes`` is what the configuration of another server asks, where one lies beside it.
+    ``stamp`` changes with the file's bytes; None where that cannot be told.
     ``threads`` is how many a library may use for one call where nobody set the option; 0 leaves that to the library.
     """
 
@@ -51,6 +53,7 @@ class Artifact:
     options: Mapping[str, str] = dataclasses.field(default_factory=dict)
     threads: int = 0
     wishes: Wishes | None = None
+    stamp: Stamp | None = None
 
 
 class Model(Protocol):

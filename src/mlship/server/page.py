@@ -22,8 +22,8 @@ class Page:
     """A version of a model. Times are ``time.monotonic``'s, sizes are bytes.
 
     ``known``: what it was last found to weigh, or is said to; ``size``: what it weighs now, 0 when it is not loaded.
-    ``listed_stamp``: of where it is listed. ``stale``: its entry has changed since it was loaded. ``gone``: nothing
-    lists it any more. ``leaving``: it is on its way out.
+    ``answered``: the digest of the bytes that were loaded last. ``stale``: its entry has changed since it was loaded.
+    ``gone``: nothing lists it any more. ``leaving``: it is on its way out.
     """
 
     listed: catalog.Entry
@@ -47,6 +47,7 @@ class Page:
     gone: bool = False
     leaving: bool = False
     wanted: bool = False
+    answered: str = ""
 
     @property
     def name(self) -> str:
@@ -60,6 +61,10 @@ class Page:
     def identity(self) -> str:
         """What tells it from the model that was listed here before."""
         return self.listed.digest or str(self.listed.source.path)
+
+    def answered_as(self, listed: catalog.Entry) -> bool:
+        """Whether the bytes of ``listed`` are those that were loaded, and warmed up, here before."""
+        return bool(listed.digest) and listed.digest == self.answered
 
     @property
     def busy(self) -> bool:

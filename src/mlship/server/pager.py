@@ -12,6 +12,7 @@ the same model waits for one load of it. Loads are so many at once, evictions ar
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import functools
 import gc
 import logging
@@ -188,8 +189,7 @@ class Pager(onuse.OnUse):
 
     async def _load_page(self, page: Page) -> errors.MlshipError | None:
         listed = page.listed
-        on_disk = await self._engine.loader.call(functools.partial(memory.on_disk, listed.source.path))
-        expected = paging.expected(known=page.known, on_disk=on_disk)
+        expected = page.known or paging.expected(on_disk=await self._on_disk(listed.source))
         verdict = await self.budget.admit(page.key, expected, wanted=functools.partial(self._called_for, page))
         if verdict is not paging.Verdict.GO:
             return self._no_room(page, expected, verdict)
@@ -204,6 +204,7 @@ class Pager(onuse.OnUse):
         page.hopeful()
         # It may have changed once more meanwhile.
         page.stale = page.listed is not listed
+        page.answered = listed.digest
         page.loads += 1
         page.load_seconds = time.monotonic() - begun
         page.loading_seconds += page.load_seconds
@@ -213,6 +214,10 @@ class Pager(onuse.OnUse):
         page.used = time.monotonic()
         self._warm(page)
         return await self._outgrown(page)
+
+    async def _on_disk(self, source: loading.Source) -> int:
+        found: int = await self._engine.loader.call(functools.partial(memory.on_disk, source.path))
+        return found
 
     def _no_room(self, page: Page, expected: int, verdict: paging.Verdict) -> errors.MlshipError:
         if verdict is paging.Verdict.WAIT:
@@ -233,7 +238,9 @@ class Pager(onuse.OnUse):
         return error
 
     def _loading(self, source: loading.Source) -> Callable[[], loading.Loaded]:
-        return functools.partial(self._load_marked, source, super()._loading(source))
+        page = self._pages[source.name][source.version]
+        again = dataclasses.replace(source.warmup, again=page.answered_as(page.listed))
+        return functools.partial(self._load_marked, source, super()._loading(dataclasses.replace(source, warmup=again)))
 
     def _load_marked(self, source: loading.Source, work: Callable[[], loading.Loaded]) -> loading.Loaded:
         """On the loader's thread."""

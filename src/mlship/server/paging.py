@@ -130,14 +130,9 @@ class Ledger:
         self._last = measured
 
 
-def expected(*, known: int, on_disk: int) -> int:
-    """The bytes a model is expected to take.
-
-    Args:
-        known: what it was found to have before, or is said to have; 0: nothing is known.
-        on_disk: the bytes of its files.
-    """
-    return known or _LEAST + int(_LEAST_BY_FILE * on_disk)
+def expected(*, on_disk: int) -> int:
+    """The bytes that a model is expected to take of which nothing is known but ``on_disk``, the bytes of its files."""
+    return _LEAST + int(_LEAST_BY_FILE * on_disk)
 
 
 def weight(*, grown: int, expected: int, imported: bool) -> int:

@@ -10,7 +10,8 @@
 The first that there is gives the requests; where it gives only one row, that row is repeated to the sizes of batches
 that joined requests may have, since a library prepares itself for a shape when it sees it first. At most ``most``
 requests, and none is begun after ``seconds``; the first always is. Repetitions are left out where what came before
-them was not quick. Runs on the loader's thread; called by ``loading``.
+them was not quick. What comes back into a process that had it before (``Wish.again``) answers only what was given: the
+first request is waiting for it. Runs on the loader's thread; called by ``loading``.
 """
 
 from __future__ import annotations
@@ -48,12 +49,16 @@ RunCoroutine = Callable[[Any], Any]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Wish:
-    """What was asked for. ``given``: a path, or inline JSON when it begins with ``{`` or ``[``; empty: nothing."""
+    """What was asked for. ``given``: a path, or inline JSON when it begins with ``{`` or ``[``; empty: nothing.
+
+    ``again``: the same bytes were warmed up in this process before, and somebody waits: only what was given is run.
+    """
 
     given: str = ""
     requests: pathlib.Path | None = None
     seconds: float = 10.0
     most: int = 3
+    again: bool = False
 
 
 class Kind(enum.Enum):
@@ -116,6 +121,8 @@ def _samples(
 ) -> Iterator[Sample]:
     """What is tried, in order. Given requests are counted in their order, logged ones are chosen by their shapes."""
     found = _given(model, label=label, path=path, wish=wish)[: wish.most]
+    if wish.again and not found:
+        return
     if not found and wish.requests is not None:
         found = list(itertools.islice(_distinct(_logged(model, wish.requests)), wish.most))
     if not found:

@@ -4,6 +4,7 @@ import gc
 import pathlib
 
 import numpy as np
+import pytest
 
 from mlship.server import memory
 
@@ -38,6 +39,29 @@ def test_cycles_that_are_out_of_sight_are_found_when_everything_is_looked_at_and
     assert trimmer.thaw()
     assert meter.read() - before < 0.2 * SIZE
     assert not trimmer.thaw()
+    gc.unfreeze()
+
+
+def test_looks_that_find_little_become_rare() -> None:
+    pauses = [memory.pause(0.1, fruitless=fruitless) for fruitless in (0, 1, 2, 40)]
+    assert pauses == [5.0, 10.0, 20.0, 3600.0]
+
+
+def test_a_look_that_found_nothing_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(memory, "pause", lambda took, *, fruitless: asked.append(fruitless) or 0.0)
+    trimmer = memory.Trimmer()
+    trimmer.thaw()  # what the tests before have left
+    del asked[:]
+    trimmer.thaw()
+    trimmer.thaw()
+    made: list[object] = [np.ones(SIZE, dtype=np.uint8)]
+    made.append(made)
+    gc.freeze()
+    del made
+    trimmer.thaw()
+    assert asked[1] == asked[0] + 1
+    assert asked[2] == 0
     gc.unfreeze()
 
 

@@ -42,6 +42,8 @@ MODEL = """
             self.weight = np.ones(SIZE, dtype=np.uint8)
 
         def predict(self, inputs):
+            with open(LOADS + ".calls", "a") as file:
+                file.write(".")
             if DIE and inputs["x"][0] == 13:
                 import os
                 os.abort()
@@ -73,7 +75,14 @@ class World:
 
     def loads(self, name: str) -> int:
         """How often the model's code was asked to load."""
-        path = self.folder / f"{name}.loads"
+        return self._noted(f"{name}.loads")
+
+    def calls(self, name: str) -> int:
+        """How often the model was asked, its warm-up included."""
+        return self._noted(f"{name}.loads.calls")
+
+    def _noted(self, name: str) -> int:
+        path = self.folder / name
         return len(path.read_text()) if path.exists() else 0
 
 
@@ -137,6 +146,29 @@ def test_models_are_listed_ready_and_loaded_on_use(world: World, pool: Pool) -> 
     metrics = server.http.get("/metrics").text
     assert 'mlship_model_hits_total{model="b",version="5"} 1.0' in metrics
     assert 'mlship_model_misses_total{model="a",version="1"} 1.0' in metrics
+
+
+def test_what_comes_back_is_not_warmed_up_again_unless_it_is_another(world: World, pool: Pool) -> None:
+    world.put("one")
+    server = pool()
+
+    def used() -> int:
+        """How often a first use has the model answer."""
+        before = world.calls("one")
+        assert ask(server, "one").status_code == 200
+        return world.calls("one") - before
+
+    first = used()
+    assert first > 1
+    server.http.post("/v2/repository/models/one/unload").raise_for_status()
+    assert used() == 1
+    assert world.loads("one") == 2
+    server.http.post("/v2/repository/models/one/unload").raise_for_status()
+    world.put("one", value=5)
+    before = world.calls("one")
+    server.http.post("/v2/repository/models/one/load").raise_for_status()
+    assert world.calls("one") - before == first - 1
+    assert world.loads("one") == 3
 
 
 def test_a_small_budget_holds_the_most_recently_used(world: World, pool: Pool) -> None:

@@ -105,9 +105,8 @@ def test_what_is_given_out_is_what_the_process_grew_by(events: list[tuple[int, i
 
 
 def test_a_weight_is_never_nothing_and_libraries_are_nobodys() -> None:
-    expected = paging.expected(known=0, on_disk=1000)
+    expected = paging.expected(on_disk=1000)
     assert expected > 1000
-    assert paging.expected(known=5, on_disk=1000) == 5
     assert paging.weight(grown=0, expected=expected, imported=False) == expected
     assert paging.weight(grown=10**9, expected=expected, imported=False) == 10**9
     assert paging.weight(grown=10**9, expected=expected, imported=True) == expected

@@ -188,3 +188,9 @@ def test_no_more_is_begun_when_the_time_is_over(tmp_path: pathlib.Path) -> None:
     assert len(run(Model(), tmp_path, seconds=2.0, clock=lambda: next(now)).rows) == 2
     slow = iter(range(100))
     assert run(Model(), tmp_path, given=json.dumps(body([1, 2])), clock=lambda: next(slow)).rows == [1]
+
+
+def test_what_comes_back_answers_only_what_was_given(tmp_path: pathlib.Path) -> None:
+    assert run(Model(), tmp_path, row=OWN, again=True).rows == []
+    given = json.dumps(body([1.0, 2.0], [3.0, 4.0]))
+    assert run(Model(), tmp_path, row=OWN, given=given, again=True).rows == [2]

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 
 from mlship import errors
 from mlship.server import model
-from mlship.server.artifact import kinds, mlflow_folder, mlserver_folder, schema_file, sniff, triton_folder
+from mlship.server.artifact import kinds, learnt, mlflow_folder, mlserver_folder, schema_file, sniff, triton_folder
 from mlship.server.artifact.wishes import Wishes
 
 _MAX_FILES = 500
@@ -115,6 +115,7 @@ def _artifact(
         variant=found.variant,
         versions=dict(found.versions),
         options={**packed, **options},
+        stamp=learnt.stamp(file),
     )
 
 

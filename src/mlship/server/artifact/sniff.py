@@ -18,7 +18,7 @@ from collections.abc import Callable, Collection
 import orjson
 
 from mlship import errors
-from mlship.server.artifact import inflate, kinds, marks, pickled, pickles, protowire
+from mlship.server.artifact import inflate, kinds, learnt, marks, pickled, pickles, protowire
 
 HEAD = 1 << 16
 TAIL = 4096
@@ -30,6 +30,7 @@ _LEGACY_XGBOOST = re.compile(
 _PICKLE_0 = re.compile(rb"\A(?:c[A-Za-z_][\w.]*\r?\n[A-Za-z_][\w.]*\r?\n|\([dilc](?:p0|S'|[\w.]+\n))")
 
 Verdict = kinds.Found | kinds.Refused | None
+_FOUND: learnt.Learnt[kinds.Found] = learnt.Learnt()
 
 
 class Look:
@@ -291,10 +292,19 @@ _RECOGNISERS: tuple[Callable[[Look], Verdict], ...] = (
 def identify(path: pathlib.Path, *, trusted: Collection[str] = ()) -> Verdict:
     """What the file is: a model that can be served, a recognised one that cannot, or None when nothing is known of it.
 
+    A model is looked at once and known from then on while its file is the same.
+
     Raises ``errors.SpecError`` for a broken file and for files that are certainly no model.
     """
+    # Asked before the bytes are read: those of a file that is replaced meanwhile are kept under a stamp of the past.
+    stamp = learnt.stamp(path)
+    known = (str(path), stamp, frozenset(trusted))
+    if stamp is not None and (found := _FOUND.get(known)) is not None:
+        return found
     look = Look(path, trusted=trusted)
     for recognise in _RECOGNISERS:
         if (verdict := recognise(look)) is not None:
+            if stamp is not None and isinstance(verdict, kinds.Found):
+                _FOUND.keep(known, verdict)
             return verdict
     return None

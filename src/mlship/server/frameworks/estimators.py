@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ import numpy as np
 from mlship import errors
 from mlship.protocol import messages
 from mlship.server import model
-from mlship.server.artifact import schema_file
+from mlship.server.artifact import learnt, schema_file
 from mlship.server.frameworks import frames, signatures
 
 LOG = logging.getLogger(__name__)
@@ -39,6 +39,17 @@ class Output:
     part: int | None = None
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Probed:
+    """What came of asking every method for the example row; ``answered``: whether the default one took it."""
+
+    outputs: tuple[Output, ...]
+    answered: bool
+
+
+_PROBED: learnt.Learnt[Probed] = learnt.Learnt()
+
+
 class Estimator:
     """A model of the adapter contract around an object with predict, predict_proba, transform ..."""
 
@@ -56,6 +67,7 @@ class Estimator:
         refusals: tuple[type[Exception], ...] = (),
         fitted: Any = None,
         quick: bool = False,
+        known_as: Hashable = None,
     ) -> None:
         """
         Args:
@@ -66,14 +78,20 @@ class Estimator:
             refusals: the library's own exceptions that mean the data is at fault.
             fitted: the object that the methods are of, for those who can compile it.
             quick: see ``model``.
+            known_as: what its methods answered to the example row is kept under this, and not asked again; None: it is.
         """
         self._refusals: tuple[type[Exception], ...] = (ValueError, TypeError, *refusals)
         self._methods = dict(methods)
         self._form = form
         self._example = signatures.example(schema, form)
-        self._outputs = {output.spec.name: output for output in self._probe()}
+        probed = _PROBED.get(known_as) if known_as is not None else None
+        if probed is None:
+            probed = self._probe()
+            if known_as is not None:
+                _PROBED.keep(known_as, probed)
+        self._outputs = {output.spec.name: output for output in probed.outputs}
         if schema is None or schema.example is None:
-            self._example = self._example if self._answered else {}
+            self._example = self._example if probed.answered else {}
         self.class_values = class_values
         self.fitted = fitted
         self.concurrent = concurrent
@@ -154,7 +172,7 @@ class Estimator:
         first = next(iter(self._methods))
         return tuple(name for name, output in self._outputs.items() if output.method == first)
 
-    def _probe(self) -> list[Output]:
+    def _probe(self) -> Probed:
         """Every method's answer to the example row, as outputs; what is not known is left free."""
         found: list[Output] = []
         answered: list[bool] = []
@@ -167,8 +185,14 @@ class Estimator:
                 result = None
             answered.append(result is not None)
             found.extend(_described(method, result))
-        self._answered = answered[0]
-        return found
+        return Probed(tuple(found), answered[0])
+
+
+def known_as(artifact: model.Artifact) -> Hashable:
+    """What tells a model from all others, its options included; None where its file cannot be told from a newer one."""
+    if artifact.stamp is None:
+        return None
+    return (artifact.stamp, artifact.format, artifact.threads, *sorted(artifact.options.items()))
 
 
 def _said(error: BaseException) -> str:

@@ -45,6 +45,32 @@ def test_the_answer_to_the_example_is_the_signature() -> None:
     assert found.signature.default_outputs == ("predict",)
 
 
+def test_what_is_known_of_a_model_is_not_asked_again() -> None:
+    calls: list[str] = []
+
+    def methods(width: int) -> Any:
+        return {"scores": lambda rows: calls.append("scores") or np.zeros((len(rows), width))}
+
+    first, again = (served(methods(3), known_as=("file", 1)) for _ in range(2))
+    assert calls == ["scores"]
+    assert again.signature == first.signature
+    assert list(again.example()) == list(first.example())
+    other = served(methods(4), known_as=("file", 2))
+    assert other.signature.outputs[0].shape == (-1, 4)
+    served(methods(5))
+    served(methods(5))
+    assert calls == ["scores"] * 4
+
+
+def test_that_the_example_was_refused_is_known_too() -> None:
+    def complain(rows: Any) -> Any:
+        raise ValueError("not this row")
+
+    for _ in range(2):
+        found = served({"predict": complain}, known_as=("refusing", 1))
+        assert found.example() == {}
+
+
 def test_a_method_is_called_once_for_all_its_outputs() -> None:
     calls: list[int] = []
 
