@@ -29,7 +29,10 @@ RUNS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "storm": (("--times", "0", "--storm"), ("--times", "0", "--storm", "10", "--callers", "5")),
     "step": (("--times", "10"), ("--times", "1")),
     "rolling": ((), ("--updates", "3", "--cycles", "1", "--rate", "100")),
-    "density": (("--registered", "10000"), ("--models", "50", "--registered", "100", "--seconds", "2")),
+    "density": (
+        ("--registered", "10000"),
+        ("--models", "50", "--registered", "100", "--seconds", "1", "--rounds", "1"),
+    ),
 }
 
 

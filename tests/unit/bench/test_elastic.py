@@ -6,7 +6,7 @@ import json
 import pathlib
 
 import pytest
-from bench import conditions, control_loop, elastic, elastic_page, openloop, rolling, step, wakeups
+from bench import conditions, control_loop, density, elastic, elastic_page, openloop, rolling, step, wakeups
 
 NOW = {
     "date": "2026-01-01 00:00 UTC",
@@ -62,6 +62,13 @@ def test_every_table_is_made_of_what_its_measurement_keeps():
     once = {"first_s": None, "all_s": 1.5, "replicas": 3, "failed": 0.0, "p99_ms": 2.0}
     assert "never" in step.table({"steps": [once], "first_s": None})
     assert "10000" in control_loop.table([row(10000, 1.0)])
+    beside = figures | {"rate": 20.0, "loads": 7, "evictions": 3, "p99_ms": 1.5}
+    pool = dict.fromkeys(("ready_seconds", "load_all_seconds", "measured", "bytes_per_model"), 1.0)
+    pool |= dict.fromkeys(("first_use_p50_ms", "first_use_p99_ms", "again_p50_ms", "again_p99_ms"), 1.0)
+    hot = {"hot_alone": figures, "hot_beside_loaded": beside, "hot_beside_fewer_loads": [], "hot_beside_loads": beside}
+    table = density.table(pool | hot | {"models": 10, "registered": 0})
+    assert "beside 20 loads/s (7 loads, 3 evictions)" in table
+    assert table.endswith(" 1.50")
 
 
 def test_conditions_tell_a_busy_machine():
