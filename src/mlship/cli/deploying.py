@@ -20,6 +20,8 @@ from mlship.server import model
 from mlship.server.artifact import find, versions
 from mlship.storage import cache, fetch, uri
 
+_BOUNDS = re.compile(r"(?P<fewest>\d{1,4})(?:-(?P<most>\d{1,4}))?", re.ASCII)
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Asked:
@@ -30,7 +32,7 @@ class Asked:
     namespace: str
     format: str
     options: tuple[str, ...]
-    replicas: int
+    replicas: str
     env: tuple[str, ...]
     port: str
     wait: float
@@ -91,8 +93,9 @@ def declare(asked: Asked, location: str, model_format: str, options: Mapping[str
         pairs = session.pairs(asked.env, flag="--env")
         served["env"] = [{"name": key, "value": value} for key, value in pairs.items()]
     predictor: dict[str, Any] = {"model": served}
-    if asked.replicas != 1:
-        predictor = {"minReplicas": asked.replicas, "maxReplicas": asked.replicas, **predictor}
+    fewest, most = bounds(asked.replicas)
+    if (fewest, most) != (1, 1):
+        predictor = {"minReplicas": fewest, "maxReplicas": most, **predictor}
     metadata: dict[str, Any] = {"name": name, "namespace": asked.namespace}
     if asked.accelerate:
         metadata["annotations"] = {service.ACCELERATE: asked.accelerate}
@@ -102,6 +105,22 @@ def declare(asked: Asked, location: str, model_format: str, options: Mapping[str
         "metadata": metadata,
         "spec": {"predictor": predictor},
     }
+
+
+def bounds(text: str) -> tuple[int, int]:
+    """The fewest and the most replicas that ``--replicas`` means: ``2`` or ``0-5``. Raises SpecError."""
+    if (found := _BOUNDS.fullmatch(text)) is None:
+        raise errors.SpecError(
+            f"--replicas {text!r} is neither a number nor bounds.", hint="Give a number (2), or the fewest-most (0-5)."
+        )
+    fewest = int(found["fewest"])
+    most = int(found["most"] or fewest)
+    if most < max(fewest, 1):
+        raise errors.SpecError(
+            f"--replicas {text!r} allows no replica." if not most else f"--replicas {text!r} ends before it begins.",
+            hint="One that may rest while nobody asks has the bounds 0-1.",
+        )
+    return fewest, most
 
 
 def name_of(text: str) -> str:

@@ -50,7 +50,9 @@ def deploy(
     format: Format = "",  # noqa: A002
     option: Options = None,
     accelerate: Accelerate = "",
-    replicas: Annotated[int, typer.Option("--replicas", min=1, help="How many processes serve it.")] = 1,
+    replicas: Annotated[
+        str, typer.Option("--replicas", help="How many processes serve it: a number, or bounds to scale within: 0-5.")
+    ] = "1",
     env: Annotated[list[str] | None, typer.Option("--env", "-e", help="KEY=VALUE for the model's process.")] = None,
     port: Port = "",
     wait: Annotated[float, typer.Option("--wait", min=0, help="Seconds to wait until it is ready; 0: do not.")] = 180,
