@@ -22,8 +22,8 @@ class Page:
     """A version of a model. Times are ``time.monotonic``'s, sizes are bytes.
 
     ``known``: what it was last found to weigh, or is said to; ``size``: what it weighs now, 0 when it is not loaded.
-    ``listed_stamp``: of where it is listed. ``stale``: its entry has changed since it was loaded. ``gone``: nothing
-    lists it any more. ``leaving``: it is on its way out.
+    ``stale``: its entry has changed since it was loaded. ``gone``: nothing lists it any more. ``leaving``: it is on its
+    way out. ``coming``: what was listed when the last load began; ``held``: when that of the loaded one did.
     """
 
     listed: catalog.Entry
@@ -41,12 +41,17 @@ class Page:
     loading_seconds: float = 0.0
     retry_at: float = 0.0
     error: errors.MlshipError | None = None
-    task: asyncio.Task[None] | None = None
+    task: asyncio.Task[errors.MlshipError | None] | None = None
     imported: bool = False
     stale: bool = False
     gone: bool = False
     leaving: bool = False
     wanted: bool = False
+    coming: catalog.Entry = dataclasses.field(init=False)
+    held: catalog.Entry = dataclasses.field(init=False)
+
+    def __post_init__(self) -> None:
+        self.coming = self.held = self.listed
 
     @property
     def name(self) -> str:
@@ -59,7 +64,7 @@ class Page:
     @property
     def identity(self) -> str:
         """What tells it from the model that was listed here before."""
-        return self.listed.digest or str(self.listed.source.path)
+        return self.listed.identity
 
     @property
     def busy(self) -> bool:
