@@ -167,6 +167,17 @@ def test_an_update_that_cannot_be_loaded_leaves_the_old_serving_and_says_so(stor
     assert story.condition()["status"] == "True"
 
 
+def test_what_is_said_of_the_bytes_before_is_nothing_against_the_new_ones(story):
+    story.settle()
+    story.world.pools.fails(story.key, story.process(), "it is no pickle")
+    story.look()
+    assert story.condition()["reason"] == "ModelLoadFailed"
+    story.world.artifacts.put("file:///iris.pkl", "sha256:good")
+    story.settle()
+    assert story.condition()["status"] == "True"
+    assert "lastFailureInfo" not in story.model_status
+
+
 def test_one_that_ends_its_process_is_quarantined_and_says_what_to_do(story):
     story.settle()
     story.world.pools.fails(story.key, story.process(), "loading it ended the process", quarantined=True)

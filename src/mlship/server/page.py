@@ -116,13 +116,14 @@ class Page:
 
     def report(self, now: float) -> dict[str, Any]:
         """Its part of the pool's report; ages in seconds, null for a model that was never used."""
-        version = self.listed.source.version
+        version, is_loaded = self.listed.source.version, self.entry.served is not None
         return {
             "name": self.name,
             "version": version,
-            "digest": self.listed.digest,
+            # Of the bytes that the rest is about: those that fail, or else those that answer.
+            "digest": (self.held if is_loaded and self.error is None else self.listed).digest,
             "tags": dict(self.listed.tags),
-            "loaded": self.entry.served is not None,
+            "loaded": is_loaded,
             "loading": self.task is not None,
             "bytes": self.size,
             "known_bytes": self.known,
@@ -132,7 +133,7 @@ class Page:
             "misses": self.misses,
             "last_used_age": round(now - self.used, 3) if self.used else None,
             "load_seconds": round(self.load_seconds, 6),
-            "copies": 1 if self.entry.served is not None else 0,
+            "copies": int(is_loaded),
             "failing": str(self.error) if self.error is not None else "",
             "retry_in": round(max(0.0, self.retry_at - now), 3) if self.error is not None else None,
         }

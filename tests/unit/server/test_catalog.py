@@ -184,7 +184,7 @@ def test_a_triton_configuration_of_the_wrong_shape_is_refused_with_its_name(tmp_
 
 
 def test_a_large_configuration_is_read_in_a_moment(tmp_path: pathlib.Path) -> None:
-    found = pbtxt.read("\n" * 1_000_000 + "name: 'a'\n" * 40_000, where="config.pbtxt")
+    found = pbtxt.read("\n" * 1_000_000 + "name: 'a'\n" * 10_000, where="config.pbtxt")
     assert len(found["name"]) == 10_000
     with pytest.raises(errors.SpecError, match="line 1000001: "):
         pbtxt.read("\n" * 1_000_000 + "}", where="config.pbtxt")

@@ -209,6 +209,25 @@ async def test_another_version_in_an_entry_is_loaded_once(world: World) -> None:
     assert world.disk.closed == ["old"]
 
 
+async def test_the_report_names_the_bytes_that_it_speaks_of(world: World) -> None:
+    def says() -> tuple[str, bool, str]:
+        (model,) = world.pool.report()["models"]
+        return model["digest"], model["loaded"], model["failing"]
+
+    world.put("a", "old")
+    assert await world.use("a") == "old"
+    world.put("a", "bad")
+    hold = world.disk.hold("bad")
+    world.disk.fails["bad"] = errors.ModelError("it is broken.")
+    load = asyncio.create_task(world.pool.load("a"))
+    await until(lambda: world.disk.opened == ["old", "bad"])
+    assert says() == ("old", True, "")
+    hold.set()
+    with pytest.raises(errors.ModelError):
+        await load
+    assert says() == ("bad", True, "it is broken.")
+
+
 # Removed, and listed again at once
 
 
