@@ -116,13 +116,14 @@ class Pager(follow.Following):
         failure = None
         while self._called_for(page):
             listed = page.listed
-            failure = await self._load_page(page, listed)
+            failure = await self._load_page(page)
             if failure is None or page.listed is listed:
                 break
+            page.hopeful()
         return failure
 
-    async def _load_page(self, page: Page, listed: catalog.Entry) -> errors.MlshipError | None:
-        on_disk = await self._engine.loader.call(functools.partial(memory.on_disk, listed.source.path))
+    async def _load_page(self, page: Page) -> errors.MlshipError | None:
+        on_disk = await self._engine.loader.call(functools.partial(memory.on_disk, page.listed.source.path))
         expected = paging.expected(known=page.known, on_disk=on_disk)
         verdict = await self.budget.admit(page, expected, wanted=functools.partial(self._called_for, page))
         if verdict is not paging.Verdict.GO:
@@ -133,10 +134,9 @@ class Pager(follow.Following):
             failure = await self._load(page.entry)
         finally:
             del self._bringing[page.entry]
-            grown = self.budget.end(page, expected=expected)
+            grown = self.budget.end(page, expected=0 if failure is not None else expected)
         if failure is not None:
-            if page.listed is listed:
-                page.failed(failure)
+            page.failed(failure)
             return failure
         page.hopeful()
         # It may have changed once more meanwhile.

@@ -94,3 +94,20 @@ async def test_growth_that_is_no_models_makes_models_leave(
     await world.budget.keep()
     assert world.size <= world.budget.total
     assert "3" in world.pages
+
+
+async def test_a_load_that_fails_takes_no_room_that_others_have_left(
+    monkeypatch: pytest.MonkeyPatch, aside: worker.Workers
+) -> None:
+    world = World(monkeypatch, aside, BASE + 50 * MIB)
+    world.returns = 0.0
+    for number in range(6):
+        await world.load(str(number), 10 * MIB)
+    assert await world.budget.admit("bad", 10 * MIB, wanted=lambda: False) is paging.Verdict.GO
+    free = world.budget.free_for_models()
+    world.budget.end("bad", expected=0)
+    assert world.budget.free_for_models() == free
+    assert await world.budget.admit("good", 4 * MIB, wanted=lambda: False) is paging.Verdict.GO
+    free = world.budget.free_for_models()
+    world.budget.end("good", expected=4 * MIB)
+    assert world.budget.free_for_models() == free - 4 * MIB

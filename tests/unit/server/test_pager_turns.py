@@ -209,6 +209,25 @@ async def test_another_version_in_an_entry_is_loaded_once(world: World) -> None:
     assert world.disk.closed == ["old"]
 
 
+async def test_a_load_that_fails_has_taken_nothing_of_what_was_there(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken, end = [], world.pool.budget.end
+
+    def ended(key: Any, *, expected: int) -> int:
+        taken.append(expected)
+        return end(key, expected=expected)
+
+    monkeypatch.setattr(world.pool.budget, "end", ended)
+    world.put("a", "bad", memory=1000)
+    world.disk.fails["bad"] = errors.ModelError("it is broken.")
+    with pytest.raises(errors.ModelError):
+        await world.use("a")
+    world.put("a", "good", memory=1000)
+    await world.pool.load("a")
+    assert taken == [0, 1000]
+
+
 async def test_the_report_names_the_bytes_that_it_speaks_of(world: World) -> None:
     def says() -> tuple[str, bool, str]:
         (model,) = world.pool.report()["models"]

@@ -88,8 +88,11 @@ def test_growth_is_shared_by_those_who_were_under_way() -> None:
     assert ledger.end("c", 90) == 0
 
 
-@hypothesis.given(strategies.lists(strategies.tuples(strategies.integers(0, 3), strategies.integers(0, 1000))))
-def test_what_is_given_out_is_what_the_process_grew_by(events: list[tuple[int, int]]) -> None:
+@hypothesis.given(
+    strategies.lists(strategies.tuples(strategies.integers(0, 3), strategies.integers(0, 1000))),
+    strategies.lists(strategies.integers(0, 1000), min_size=4, max_size=4),
+)
+def test_what_is_given_out_is_what_the_process_grew_by(events: list[tuple[int, int]], expected: list[int]) -> None:
     ledger, measured, inside, given = paging.Ledger(), 0, set(), 0
     for key, grown in events:
         measured += grown if inside else 0
@@ -98,10 +101,18 @@ def test_what_is_given_out_is_what_the_process_grew_by(events: list[tuple[int, i
             given += ledger.end(key, measured)
         else:
             inside.add(key)
-            ledger.begin(key, measured)
+            ledger.begin(key, measured, expected=expected[key])
     for key in inside:
         given += ledger.end(key, measured)
     assert abs(given - measured) <= len(events)
+
+
+def test_a_small_model_does_not_weigh_what_a_large_one_beside_it_grew_by() -> None:
+    ledger = paging.Ledger()
+    ledger.begin("small", 0, expected=10)
+    ledger.begin("large", 0, expected=990)
+    assert ledger.end("small", 1000) == 10
+    assert ledger.end("large", 1000) == 990
 
 
 def test_a_weight_is_never_nothing_and_libraries_are_nobodys() -> None:
