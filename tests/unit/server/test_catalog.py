@@ -146,6 +146,16 @@ def test_a_folder_of_mlserver_is_listed_under_its_own_name_alone(tmp_path: pathl
     assert [entry.source.name for entry in found.entries] == ["wine"]
 
 
+def test_a_folder_of_mlserver_whose_name_can_be_no_models_says_so_under_its_own(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "folder").mkdir()
+    settings = {"name": "red wine", "implementation": "mlserver_sklearn.SKLearnModel"}
+    (tmp_path / "folder" / "model-settings.json").write_text(json.dumps(settings))
+    listed = catalog.Catalog(tmp_path)
+    assert listed.names() == ["folder"]
+    with pytest.raises(errors.SpecError, match="cannot be named"):
+        listed.read("folder")
+
+
 def test_without_a_digest_the_files_say_whether_it_is_another(tmp_path: pathlib.Path) -> None:
     (tmp_path / "wine" / "1").mkdir(parents=True)
     file = tmp_path / "wine" / "1" / "model.onnx"
