@@ -252,6 +252,20 @@ def test_a_spec_that_cannot_be_done_stops_nothing_that_serves(story):
     assert story.model_status["transitionStatus"] == "InvalidSpec"
 
 
+def test_a_spec_that_cannot_be_done_leaves_the_pool_as_large_as_it_was():
+    said = {"mlship.dev/pool-processes": "1", "mlship.dev/pool-memory": "1Gi"}
+    story = Story(declare("iris", **said))
+    story.settle()
+    (before,) = story.world.facts(POOL).replicas
+    story.wish = declare("iris", generation=2, **said)
+    story.wish = story.wish.model_copy(
+        update={"spec": story.wish.spec.model_copy(update={"transformer": services.Transformer()})}
+    )
+    story.settle()
+    assert story.condition()["reason"] == "InvalidPredictorSpec"
+    assert [one.id for one in story.world.facts(POOL).replicas] == [before.id]
+
+
 def test_another_format_moves_the_model_to_its_pool(story):
     story.settle()
     spec = {"predictor": {"model": {"modelFormat": {"name": "onnx"}, "storageUri": "file:///iris.pkl"}}}
