@@ -331,6 +331,69 @@ async def test_who_waits_is_told_although_the_model_is_unloaded_right_after_its_
     assert (await asyncio.wait_for(waiting, 20)).model.path == "1"
 
 
+# Who leaves, and who comes
+
+
+async def test_nobody_is_taken_out_who_answers_or_is_being_replaced(world: World) -> None:
+    for name in ("inside", "renewed", "idle"):
+        world.put(name, name)
+        assert await world.use(name) == name
+    world.disk.inside["inside"] = threading.Event()
+    running = world.run(await world.ask("inside"))
+    world.put("renewed", "new")
+    hold = world.disk.hold("new")
+    load = asyncio.create_task(world.pool.load("renewed"))
+    await until(lambda: "new" in world.disk.opened)
+    await world.pool._evict([("inside", "1"), ("renewed", "1"), ("idle", "1")])
+    there = {model["name"] for model in world.pool.report()["models"] if model["loaded"]}
+    assert there == {"inside", "renewed"}
+    hold.set()
+    world.disk.inside["inside"].set()
+    await asyncio.gather(running, load)
+
+
+async def test_who_was_used_last_leaves_last(world: World) -> None:
+    for name in ("a", "b"):
+        world.put(name, name)
+        assert await world.use(name) == name
+    assert await world.use("a") == "a"
+    assert [view.key for view in sorted(world.pool._views(), key=lambda view: view.used)] == [("b", "1"), ("a", "1")]
+
+
+async def test_so_many_are_loaded_at_once_and_none_for_who_has_left(world: World) -> None:
+    names = [f"m{number}" for number in range(6)]
+    holds = {}
+    for name in names:
+        world.put(name, name)
+        holds[name] = world.disk.hold(name)
+    waiting = [world.ask(name) for name in names[:5]]
+    late = asyncio.get_running_loop().time() + 30
+    gone = world.pool.wait("m5", "", deadline=late, done=lambda outcome: None)
+    await until(lambda: len(world.disk.opened) == 4)
+    world.pool.leave(gone)
+    await asyncio.sleep(0.05)
+    assert sorted(world.disk.opened) == names[:4]
+    for hold in holds.values():
+        hold.set()
+    await asyncio.gather(*waiting)
+    await until(lambda: not any(page.task for page in world.pool.pages()))
+    assert sorted(world.disk.opened) == names[:5]
+
+
+async def test_a_model_that_loads_after_all_is_nothing_to_speak_of_any_more(world: World) -> None:
+    world.put("a", "1")
+    world.disk.fails["1"] = errors.ModelError("it is broken.")
+    with pytest.raises(errors.ModelError):
+        await world.use("a")
+    with pytest.raises(errors.NotReady, match="could not be loaded"):
+        world.pool.find("a")
+    del world.disk.fails["1"]
+    (page,) = world.pool.pages()
+    page.retry_at = 0.0
+    assert await world.use("a") == "1"
+    assert world.pool.report()["models"][0]["failing"] == ""
+
+
 # Folders
 
 

@@ -67,6 +67,12 @@ def test_once_somebody_leaves_enough_do_for_a_few_to_come() -> None:
     assert decision.evict == (0, 1, 2, 3, 4, 5)
 
 
+def test_who_is_idle_stays_while_those_in_use_keep_another_from_coming() -> None:
+    pages = [paging.Page("busy", 900, 1.0, busy=True), paging.Page("idle", 50, 0.0)]
+    view = paging.View(measured=950, budget=1000, own=200, pages=pages)
+    assert paging.decide(view) == paging.Decision(paging.Verdict.WAIT)
+
+
 def test_a_model_larger_than_what_is_left_for_models_never_comes() -> None:
     pages = [paging.Page("a", 500, 1.0, busy=True)]
     view = paging.View(measured=600, budget=1000, own=950, pages=pages)
