@@ -167,6 +167,17 @@ def test_an_update_that_cannot_be_loaded_leaves_the_old_serving_and_says_so(stor
     assert story.condition()["status"] == "True"
 
 
+def test_what_is_said_of_the_bytes_before_is_nothing_against_the_new_ones(story):
+    story.settle()
+    story.world.pools.fails(story.key, story.process(), "it is no pickle")
+    story.look()
+    assert story.condition()["reason"] == "ModelLoadFailed"
+    story.world.artifacts.put("file:///iris.pkl", "sha256:good")
+    story.settle()
+    assert story.condition()["status"] == "True"
+    assert "lastFailureInfo" not in story.model_status
+
+
 def test_one_that_ends_its_process_is_quarantined_and_says_what_to_do(story):
     story.settle()
     story.world.pools.fails(story.key, story.process(), "loading it ended the process", quarantined=True)
@@ -239,6 +250,20 @@ def test_a_spec_that_cannot_be_done_stops_nothing_that_serves(story):
     assert story.world.facts(story.key).enlisted is not None
     assert (made.route.via, made.route.message) == (POOL, "")
     assert story.model_status["transitionStatus"] == "InvalidSpec"
+
+
+def test_a_spec_that_cannot_be_done_leaves_the_pool_as_large_as_it_was():
+    said = {"mlship.dev/pool-processes": "1", "mlship.dev/pool-memory": "1Gi"}
+    story = Story(declare("iris", **said))
+    story.settle()
+    (before,) = story.world.facts(POOL).replicas
+    story.wish = declare("iris", generation=2, **said)
+    story.wish = story.wish.model_copy(
+        update={"spec": story.wish.spec.model_copy(update={"transformer": services.Transformer()})}
+    )
+    story.settle()
+    assert story.condition()["reason"] == "InvalidPredictorSpec"
+    assert [one.id for one in story.world.facts(POOL).replicas] == [before.id]
 
 
 def test_another_format_moves_the_model_to_its_pool(story):

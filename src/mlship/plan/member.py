@@ -33,19 +33,21 @@ def plan(desired: reconcile.Desired, seen: observed.Observed, now: float) -> Pla
     service = desired.service
     wanted = of_service(desired)
     state = member_status.State(wanted, seen, now, leaving=desired.deleting)
+    belongs = None
+    if wanted.problem is None:
+        belongs = None if wanted.stopped else wanted.pool
+    elif seen.enlisted is not None:
+        # What serves goes on serving, and it does so in the pool it is in.
+        belongs = seen.enlisted.pool
     said = None
-    if not desired.deleting and not wanted.stopped and wanted.problem is None:
-        annotations = service.annotations
+    if belongs is not None and not desired.deleting:
         said = pool.Membership(
-            pool=wanted.pool,
+            pool=belongs,
             family=wanted.format,
             timeout=wanted.timeout,
-            processes=pooled.processes(annotations),
-            memory=pooled.memory(annotations),
+            processes=pooled.processes(service.annotations),
+            memory=pooled.memory(service.annotations),
         )
-    elif not desired.deleting and seen.enlisted is not None and wanted.problem is not None:
-        # What serves goes on serving, and it does so in the pool it is in.
-        said = pool.Membership(pool=seen.enlisted.pool, family=wanted.format, timeout=wanted.timeout)
     return Planned(steps(state, status_of=member_status.build), said)
 
 

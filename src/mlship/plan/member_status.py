@@ -86,11 +86,11 @@ class State:
     def failing(self) -> observed.Placement | None:
         """A process that could not load the newest bytes; None when none says so, or another one could."""
         newest = None if self.seen.enlisted is None else self.seen.enlisted.digest
-        if any(
-            one.state is _Held.LOADED and not one.reason and one.digest in (newest, "") for one in self.placements()
-        ):
+        # Who has not looked yet still speaks of the bytes before.
+        there = [one for one in self.placements() if one.digest in (newest, "")]
+        if any(one.state is _Held.LOADED and not one.reason for one in there):
             return None
-        found = [one for one in self.placements() if one.reason]
+        found = [one for one in there if one.reason]
         return min(found, key=lambda one: (not one.quarantined, one.replica), default=None)
 
     def serves(self) -> bool:

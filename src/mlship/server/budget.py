@@ -77,13 +77,17 @@ class Budget:
                 verdict = await self._make_room(own)
                 if verdict is paging.Verdict.GO:
                     self._coming[key] = own
-                    self._ledger.begin(key, self._meter.read())
+                    self._ledger.begin(key, self._meter.read(), expected=own)
             if verdict is not paging.Verdict.WAIT or not wanted() or time.monotonic() >= end:
                 return verdict
             await asyncio.sleep(_WAIT_SECONDS)
 
     def end(self, key: Hashable, *, expected: int) -> int:
-        """The load of ``key`` has ended; the bytes that the process grew by for it."""
+        """The load of ``key`` has ended; the bytes that the process grew by for it.
+
+        Args:
+            expected: what it was to take, of which some was there already; 0: it failed and has taken nothing.
+        """
         del self._coming[key]
         grown = self._ledger.end(key, self._meter.read())
         self._slack = max(0, self._slack - max(0, expected - grown))

@@ -11,9 +11,11 @@ that is read is whole. Nothing is read before somebody asks for the model, so te
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import itertools
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import orjson
@@ -24,18 +26,29 @@ from mlship.server.accelerate import verdict
 
 SUFFIX = ".json"
 _FIELDS = frozenset({"name", "version", "format", "path", "options", "accelerate", "digest", "memory", "tags"})
+# Of an artifact without a digest, so many files are looked at.
+_MOST_FILES = 200
 # Changes when a file was written anew: its time, size and number.
 Stamp = tuple[int, int, int]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Entry:
-    """A version that is listed. ``memory``: bytes it is said to take, 0 when nobody says; ``tags`` go to the report."""
+    """A version that is listed. ``memory``: bytes it is said to take, 0 when nobody says; ``tags`` go to the report.
+
+    ``look``: how its files look from outside, where no digest says what they are.
+    """
 
     source: loading.Source
     digest: str = ""
     memory: int = 0
     tags: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    look: str = ""
+
+    @property
+    def identity(self) -> str:
+        """What tells it from what was listed in its place before."""
+        return self.digest or f"{self.source.path} {self.look}"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -68,9 +81,9 @@ class Catalog:
                     if entry.name.startswith("."):
                         continue
                     if entry.name.endswith(SUFFIX):
-                        found.add(entry.name.removesuffix(SUFFIX))
-                    elif entry.is_dir():
-                        name = self._named(self._root / entry.name)
+                        found.add(_printable(entry.name.removesuffix(SUFFIX)))
+                    elif _is_folder(entry):
+                        name = _printable(self._named(self._root / entry.name))
                         self._folders[name] = entry.name
                         found.add(name)
         except OSError as error:
@@ -83,7 +96,7 @@ class Catalog:
     def _named(self, path: pathlib.Path) -> str:
         try:
             return folder.name_of(path)
-        except errors.SpecError:
+        except (errors.SpecError, OSError):
             return path.name  # Whoever asks for it is told what is wrong.
 
     def _folder(self, name: str) -> pathlib.Path:
@@ -120,18 +133,61 @@ class Catalog:
         try:
             body = path.read_bytes()
         except FileNotFoundError:
-            return self._of_folder(name, stamp)
+            try:
+                return self._of_folder(name, stamp)
+            except FileNotFoundError:  # It went while it was looked at.
+                return None
+            except OSError as error:
+                raise errors.SpecError(f"the folder {self._folder(name)} cannot be read: {error.strerror}.") from error
         except OSError as error:
             raise errors.SpecError(f"the entry {path} cannot be read: {error.strerror}.") from error
-        return Listing(stamp, (read_entry(body, path=path, flags=self._flags),))
+        return Listing(stamp, (_looked_at(read_entry(body, path=path, flags=self._flags)),))
 
     def _of_folder(self, name: str, stamp: Stamp) -> Listing | None:
         if not self._folder(name).is_dir():
             return None
         sources = folder.versions(self._folder(name))
         kept = ("name", "version", "path")
-        found = [{key: getattr(source, key) for key in kept} for source in sources]
-        return Listing(stamp, tuple(Entry(dataclasses.replace(self._flags, **each)) for each in found))
+        # Under another name that its settings give it is listed there.
+        found = [{key: getattr(source, key) for key in kept} for source in sources if source.name == name]
+        if sources and not found:
+            return None
+        entries = (Entry(dataclasses.replace(self._flags, **each)) for each in found)
+        return Listing(stamp, tuple(_looked_at(entry) for entry in entries))
+
+
+def _printable(name: str) -> str:
+    """A name that can be told of: those of files are any bytes."""
+    return os.fsencode(name).decode(errors="replace")
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # A link that leads nowhere but to itself hides no other model.
+        return False
+
+
+def _looked_at(entry: Entry) -> Entry:
+    if entry.digest:
+        return entry
+    look = hashlib.blake2s(digest_size=8)
+    for file in _files(entry.source.path):
+        try:
+            found = file.stat()
+        except (OSError, ValueError):  # It is said when it is loaded.
+            continue
+        look.update(f"{file}\0{found.st_mtime_ns}\0{found.st_size}\0{found.st_ino}\n".encode(errors="surrogateescape"))
+    return dataclasses.replace(entry, look=look.hexdigest())
+
+
+def _files(path: pathlib.Path) -> Iterator[pathlib.Path]:
+    """The artifact and what lies in it, as far as a look may take."""
+    yield path
+    try:
+        yield from sorted(itertools.islice(path.rglob("*"), _MOST_FILES)) if path.is_dir() else ()
+    except OSError:
+        return
 
 
 def read_entry(body: bytes, *, path: pathlib.Path, flags: loading.Source) -> Entry:

@@ -45,7 +45,8 @@ def versions(entry: pathlib.Path) -> list[loading.Source]:
     check_name(entry.name)
     if (entry / mlserver_folder.NAME).is_file():
         settings = mlserver_folder.read(entry)
-        return [loading.Source(name=settings.name or entry.name, version=settings.version, path=entry)]
+        name = check_name(settings.name or entry.name)
+        return [loading.Source(name=name, version=settings.version, path=entry)]
     if (entry / triton_folder.NAME).is_file():
         config = triton_folder.Config(entry)
         if config.name not in ("", entry.name):

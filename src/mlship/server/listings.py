@@ -40,6 +40,11 @@ class Listings:
         """What was read of ``name``; None: nothing was."""
         return self._known.get(name)
 
+    def meant(self, name: str) -> str:
+        """The version that a name alone means, as far as was read; empty: none."""
+        found = self._known.get(name)
+        return newest(found).source.version if found is not None and found.entries else ""
+
     def get(self, name: str) -> catalog.Listing:
         """What is listed under ``name``, read if it was not. Raises SpecError: nothing, or what is wrong with it."""
         found = self._known.get(name) or self.read(name)

@@ -159,7 +159,7 @@ class _Server:
     ) -> None:
         self._settings = chosen
         self._listener = listener
-        counters = metrics.Metrics(self._queues, pool=self._pool)
+        counters = metrics.Metrics(self._queues, pool=self._pool, knows=self._knows)
         self._models = _models(chosen, engine, counters)
         inference = infer.Inference(self._models, request_timeout=chosen.request_timeout, counters=counters)
         app = rest_api.App(inference, max_body_bytes=chosen.max_body_bytes, codecs=engine.codecs)
@@ -167,6 +167,9 @@ class _Server:
         self._service = grpc_api.Service(inference=inference, max_bytes=chosen.max_body_bytes, codecs=engine.codecs)
         self._signals = signals
         self._open = asyncio.Event()
+
+    def _knows(self, name: str) -> bool:
+        return self._models.knows(name)
 
     def _queues(self) -> list[metrics.Queue]:
         return [(name, queue.waiting, queue.running) for name, queue in self._models.queues()]

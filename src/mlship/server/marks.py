@@ -33,6 +33,8 @@ _HEAD = b"mlship-marks-1"
 _ALIVE = len(_HEAD)
 _DOING = {1: "loading", 2: "running"}
 _LOADING, _RUNNING = 1, 2
+# Of a mark: name, version, identity.
+_PARTS = 3
 
 Key = quarantine.Key
 
@@ -57,8 +59,10 @@ class _Bench:
         found = []
         for at in range(_SLOT, (1 + _SLOTS) * _SLOT, _SLOT):
             if doing := _DOING.get(self._map[at]):
-                name, version, identity = self._map[at + 2 : at + 2 + self._map[at + 1]].decode().split("\0")
-                found.append(quarantine.Mark((name, version), identity, doing))
+                text = self._map[at + 2 : at + 2 + self._map[at + 1]].decode(errors="replace").split("\0")
+                if len(text) == _PARTS:  # Else the machine ended with it half written to disk.
+                    name, version, identity = text
+                    found.append(quarantine.Mark((name, version), identity, doing))
         return found
 
     def begin(self) -> None:

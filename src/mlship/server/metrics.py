@@ -37,6 +37,7 @@ class Metrics:
     Args:
         queues: reads the queues when scraped, one element a model.
         pool: reads what there is to say of models that are loaded on use.
+        knows: whether this server still has a model; nothing is kept of the others.
     """
 
     def __init__(
@@ -44,10 +45,12 @@ class Metrics:
         queues: Callable[[], Iterable[Queue]] = tuple,
         *,
         pool: Callable[[], Iterable[core.Metric]] = tuple,
+        knows: Callable[[str], bool] = lambda _: True,
     ) -> None:
         self._registry = prometheus_client.CollectorRegistry()
         self._queues = queues
         self._pool = pool
+        self._knows = knows
         keys = ("model", "protocol")
         self._requests = tally.Counters("mlship_requests", "Inference requests answered.", (*keys, "code"))
         self._latency = tally.Histograms(
@@ -94,7 +97,10 @@ class Metrics:
             self._load,
         )
         for family in (*counters, *histograms):
+            family.keep(self._is_wanted)
             yield family.family()
+        self._answers = {labels: kept for labels, kept in self._answers.items() if self._is_wanted(labels[0])}
+        self._compiled = {name: used for name, used in self._compiled.items() if self._is_wanted(name)}
         depth = core.GaugeMetricFamily("mlship_queue_depth", "Requests waiting for a worker.", labels=["model"])
         running = core.GaugeMetricFamily("mlship_inferences_running", "Executions under way.", labels=["model"])
         for name, waiting, under_way in self._queues():
@@ -114,6 +120,9 @@ class Metrics:
             compiled.add_metric([name], used)
         yield from (depth, running, inside, compiled)
         yield from self._pool()
+
+    def _is_wanted(self, model: str) -> bool:
+        return model == UNKNOWN_MODEL or self._knows(model)
 
     def begun(self, protocol: str) -> None:
         """An inference request has arrived."""

@@ -61,6 +61,10 @@ class OnUse(repository.Repository, abc.ABC):
         """See whether what lists ``name`` has changed; what follows from that is done beside the requests."""
 
     @abc.abstractmethod
+    def _changed(self, name: str, listing: catalog.Listing | None) -> None:
+        """Note what is listed under ``name`` now."""
+
+    @abc.abstractmethod
     def _bring(self, page: Page) -> None:
         """Begin to load, if that is not under way."""
 
@@ -179,7 +183,11 @@ class OnUse(repository.Repository, abc.ABC):
             self._look(name)
         found = self._listings.entry(name, version)
         page = self._pages.get(name, {}).get(found.source.version)
-        return page if page is not None and not page.gone else self._add(found)
+        if page is None:
+            return self._add(found)
+        if page.gone:  # It is listed again before it was let go.
+            self._changed(name, self._listings.known(name))
+        return page
 
     def _add(self, found: catalog.Entry) -> Page:
         self.register(found.source)

@@ -22,8 +22,8 @@ class Page:
     """A version of a model. Times are ``time.monotonic``'s, sizes are bytes.
 
     ``known``: what it was last found to weigh, or is said to; ``size``: what it weighs now, 0 when it is not loaded.
-    ``answered``: the digest of the bytes that were loaded last. ``stale``: its entry has changed since it was loaded.
-    ``gone``: nothing lists it any more. ``leaving``: it is on its way out.
+    ``stale``: its entry has changed since it was loaded. ``gone``: nothing lists it any more. ``leaving``: it is on its
+    way out. ``coming``: what was listed when the last load began; ``held``: when that of the loaded one did.
     """
 
     listed: catalog.Entry
@@ -41,13 +41,17 @@ class Page:
     loading_seconds: float = 0.0
     retry_at: float = 0.0
     error: errors.MlshipError | None = None
-    task: asyncio.Task[None] | None = None
+    task: asyncio.Task[errors.MlshipError | None] | None = None
     imported: bool = False
     stale: bool = False
     gone: bool = False
     leaving: bool = False
     wanted: bool = False
-    answered: str = ""
+    coming: catalog.Entry = dataclasses.field(init=False)
+    held: catalog.Entry = dataclasses.field(init=False)
+
+    def __post_init__(self) -> None:
+        self.coming = self.held = self.listed
 
     @property
     def name(self) -> str:
@@ -60,11 +64,12 @@ class Page:
     @property
     def identity(self) -> str:
         """What tells it from the model that was listed here before."""
-        return self.listed.digest or str(self.listed.source.path)
+        return self.listed.identity
 
-    def answered_as(self, listed: catalog.Entry) -> bool:
-        """Whether the bytes of ``listed`` are those that were loaded, and warmed up, here before."""
-        return bool(listed.digest) and listed.digest == self.answered
+    @property
+    def comes_back(self) -> bool:
+        """Whether the bytes that are coming are those that were loaded, and warmed up, here before."""
+        return self.loads > 0 and bool(self.coming.digest) and self.coming.digest == self.held.digest
 
     @property
     def busy(self) -> bool:
@@ -116,13 +121,14 @@ class Page:
 
     def report(self, now: float) -> dict[str, Any]:
         """Its part of the pool's report; ages in seconds, null for a model that was never used."""
-        version = self.listed.source.version
+        version, is_loaded = self.listed.source.version, self.entry.served is not None
         return {
             "name": self.name,
             "version": version,
-            "digest": self.listed.digest,
+            # Of the bytes that the rest is about: those that fail, or else those that answer.
+            "digest": (self.held if is_loaded and self.error is None else self.listed).digest,
             "tags": dict(self.listed.tags),
-            "loaded": self.entry.served is not None,
+            "loaded": is_loaded,
             "loading": self.task is not None,
             "bytes": self.size,
             "known_bytes": self.known,
@@ -132,7 +138,7 @@ class Page:
             "misses": self.misses,
             "last_used_age": round(now - self.used, 3) if self.used else None,
             "load_seconds": round(self.load_seconds, 6),
-            "copies": 1 if self.entry.served is not None else 0,
+            "copies": int(is_loaded),
             "failing": str(self.error) if self.error is not None else "",
             "retry_in": round(max(0.0, self.retry_at - now), 3) if self.error is not None else None,
         }

@@ -12,7 +12,6 @@ the same model waits for one load of it. Loads are so many at once, evictions ar
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import functools
 import gc
 import logging
@@ -24,7 +23,7 @@ from mlship import errors
 from mlship.server import (
     budget,
     catalog,
-    listings,
+    follow,
     loading,
     logs,
     machinery,
@@ -39,11 +38,9 @@ from mlship.server.page import Page
 
 LOG = logging.getLogger(__name__)
 _KEEP_SECONDS = 1.0
-_READ_AT_ONCE = 16
-_READ_PAUSE = 0.005
 
 
-class Pager(onuse.OnUse):
+class Pager(follow.Following):
     """A repository of which only what is used is loaded.
 
     Args:
@@ -68,7 +65,8 @@ class Pager(onuse.OnUse):
         super().__init__(engine, listed=listed, crashes=crashes, queue_size=queue_size, **options)
         self._gate = asyncio.Semaphore(loads)
         self.budget = budget.Budget(total, pages=self._views, evict=self._evict, aside=engine.loader)
-        self._following: set[str] = set()
+        # Whose entries are in the loader's hands.
+        self._bringing: dict[repository.Entry, Page] = {}
 
     def report(self) -> dict[str, Any]:
         """The pool as it is now: totals, and every model that was ever asked for."""
@@ -84,82 +82,6 @@ class Pager(onuse.OnUse):
             "models": [page.report(now) | self._crashes.report(page.key, page.identity) for page in pages],
         }
 
-    # What is listed changes
-
-    def _look(self, name: str) -> None:
-        """See whether what lists ``name`` has changed; what follows from that is done beside the requests."""
-        now = time.monotonic()
-        for page in self._pages.get(name, {}).values():
-            page.check_at = now + onuse.CHECK_SECONDS
-        if self._listings.has_changed(name):
-            try:
-                self._changed(name, self._listings.read(name))
-            except errors.SpecError as error:
-                LOG.error("entry cannot be read", extra=logs.fields(model=name, error=str(error)))
-        if any((page.stale or page.gone) and not page.leaving for page in self._pages.get(name, {}).values()):
-            self._follow_soon(name)
-
-    def _follow_soon(self, name: str) -> None:
-        if name not in self._following:
-            self._following.add(name)
-            self._tasks.start(self._followed(name), name=f"renew {name}")
-
-    def _changed(self, name: str, listing: catalog.Listing | None) -> None:
-        listed = {entry.source.version: entry for entry in listing.entries} if listing is not None else {}
-        for version, page in self._pages.get(name, {}).items():
-            found = listed.get(version)
-            page.gone = found is None
-            if found is not None and (found != page.listed or not found.digest):
-                page.listed, page.known = found, found.memory or page.known
-                page.stale = page.entry.served is not None
-                page.hopeful()
-                self.register(found.source)
-
-    async def _followed(self, name: str) -> None:
-        try:
-            await self._follow(name)
-        finally:
-            self._following.discard(name)
-
-    async def _follow(self, name: str) -> None:
-        """Bring what is listed now into the place of what is loaded, and let go what is listed no more."""
-        if name not in self._listings:
-            await self._let_go(name)
-            return
-        pages = [page for page in self._pages.get(name, {}).values() if page.stale and self._refusal(page) is None]
-        for page in pages:
-            await self._renewed(page)
-        gone = [page for page in self._pages.get(name, {}).values() if page.gone]
-        if any(page.entry.served is not None for page in gone):
-            newest = self._page(name, "")
-            if self._refusal(newest) is None:
-                await self._renewed(newest)
-            if newest.entry.served is None:
-                return  # The old one answers until the new one can.
-        await self._let_go(name)
-
-    async def _renewed(self, page: Page) -> None:
-        page.wanted = True
-        self._bring(page)
-        if page.task is not None:
-            await asyncio.wait([page.task])
-
-    async def _let_go(self, name: str) -> None:
-        """Unload and forget what is listed no more."""
-        for page in list(self._pages.get(name, {}).values()):
-            if not page.gone or page.leaving:
-                continue
-            page.leaving = True
-            self._cool(page)
-            self._room.tell(page.key, errors.SpecError(f"{page.listed.source.label} was removed.", reason=_NOT_FOUND))
-            await self._unload_each([page.entry])
-            page.size = 0
-            self._pages[name].pop(page.key[1], None)
-            self._entries.get(name, {}).pop(page.key[1], None)
-        for kept in (self._pages, self._entries):
-            if not kept.get(name, True):
-                del kept[name]
-
     # Loading
 
     def _bring(self, page: Page) -> None:
@@ -168,43 +90,56 @@ class Pager(onuse.OnUse):
             page.task = self._tasks.start(self._brought(page), name=f"load {page.listed.source.label}")
 
     def _called_for(self, page: Page) -> bool:
-        return page.wanted or self._room.waiting(page.key) > 0
+        return self._is_there(page) and (page.wanted or self._room.waiting(page.key) > 0)
 
-    async def _brought(self, page: Page) -> None:
+    async def _brought(self, page: Page) -> errors.MlshipError | None:
         try:
             async with self._gate:
-                # Whoever wanted it may have gone while others were loaded.
-                failure = await self._load_page(page) if self._called_for(page) else None
+                failure = await self._load_listed(page)
         except Exception as error:  # A fault of the server itself must not leave callers waiting.
             LOG.error("load failed", exc_info=error, extra=logs.fields(model=page.name))
             failure = errors.BackendError(f"{page.listed.source.label}: {error!r}")
             page.failed(failure)
         finally:
             page.task, page.wanted = None, False
-        served = page.entry.served
-        if served is not None:
-            self._room.tell(page.key, served)
-        elif failure is not None:
-            self._room.tell(page.key, failure)
+        outcome = page.entry.served or failure
+        if not self._is_there(page):
+            return failure
+        if outcome is not None:
+            self._room.tell(page.key, outcome)
+        elif self._room.waiting(page.key):
+            self._bring(page)  # It was unloaded before anybody heard of it.
+        return failure
+
+    async def _load_listed(self, page: Page) -> errors.MlshipError | None:
+        """Load it, if somebody still wants it; again when something else was listed by the time it failed."""
+        failure = None
+        while self._called_for(page):
+            listed = page.listed
+            failure = await self._load_page(page)
+            if failure is None or page.listed is listed:
+                break
+            page.hopeful()
+        return failure
 
     async def _load_page(self, page: Page) -> errors.MlshipError | None:
-        listed = page.listed
-        expected = page.known or paging.expected(on_disk=await self._on_disk(listed.source))
-        verdict = await self.budget.admit(page.key, expected, wanted=functools.partial(self._called_for, page))
+        expected = page.known or paging.expected(on_disk=await self._on_disk(page.listed.source))
+        verdict = await self.budget.admit(page, expected, wanted=functools.partial(self._called_for, page))
         if verdict is not paging.Verdict.GO:
             return self._no_room(page, expected, verdict)
         begun, failure = time.monotonic(), None
+        self._bringing[page.entry] = page
         try:
             failure = await self._load(page.entry)
         finally:
-            grown = self.budget.end(page.key, expected=expected)
+            del self._bringing[page.entry]
+            grown = self.budget.end(page, expected=0 if failure is not None else expected)
         if failure is not None:
             page.failed(failure)
             return failure
         page.hopeful()
         # It may have changed once more meanwhile.
-        page.stale = page.listed is not listed
-        page.answered = listed.digest
+        page.stale = page.listed is not page.held
         page.loads += 1
         page.load_seconds = time.monotonic() - begun
         page.loading_seconds += page.load_seconds
@@ -237,34 +172,28 @@ class Pager(onuse.OnUse):
         page.failed(error)
         return error
 
-    def _loading(self, source: loading.Source) -> Callable[[], loading.Loaded]:
-        page = self._pages[source.name][source.version]
-        again = dataclasses.replace(source.warmup, again=page.answered_as(page.listed))
-        return functools.partial(self._load_marked, source, super()._loading(dataclasses.replace(source, warmup=again)))
+    def _loading(self, entry: repository.Entry, *, again: bool = False) -> Callable[[], loading.Loaded]:
+        page = self._bringing[entry]
+        # What is listed may be something else by the time this has been loaded.
+        page.coming = page.listed
+        work = super()._loading(entry, again=page.comes_back)
+        return functools.partial(self._load_marked, page, page.coming.identity, work)
 
-    def _load_marked(self, source: loading.Source, work: Callable[[], loading.Loaded]) -> loading.Loaded:
+    def _load_marked(self, page: Page, identity: str, work: Callable[[], loading.Loaded]) -> loading.Loaded:
         """On the loader's thread."""
-        page = self._pages[source.name][source.version]
         before = memory.modules()
-        with self._crashes.while_loading(page.key, page.identity):
+        with self._crashes.while_loading(page.key, identity):
             loaded = work()
         page.imported = memory.modules() > before
         return loaded
 
     def _serve(self, entry: repository.Entry, loaded: loading.Loaded) -> serving.Served:
-        page = self._pages[entry.source.name][entry.source.version]
-        return super()._serve(entry, self._crashes.watched(loaded, page.key, page.identity))
-
-    def _warm(self, page: Page) -> None:
-        self._hot[page.key] = page
-        listing = self._listings.known(page.name)
-        if listing is not None and listings.newest(listing).source.version == page.key[1]:
-            self._hot[page.name] = page
-
-    def _cool(self, page: Page) -> None:
-        self._hot.pop(page.key, None)
-        if self._hot.get(page.name) is page:
-            del self._hot[page.name]
+        page = self._bringing.get(entry)
+        if page is not None:
+            page.held = page.coming
+        else:  # Its compiled form comes into its place.
+            page = self._pages[entry.source.name][entry.source.version]
+        return super()._serve(entry, self._crashes.watched(loaded, page.key, page.held.identity))
 
     # Leaving
 
@@ -285,6 +214,8 @@ class Pager(onuse.OnUse):
             await self._unload_each([page.entry])
         finally:
             page.leaving = False
+        # A load that was under way has put it back.
+        self._cool(page)
         page.size = 0
         page.entry.reason = onuse.NOT_LOADED
 
@@ -303,8 +234,12 @@ class Pager(onuse.OnUse):
         page.stale = page.stale or not page.listed.digest
         if (refusal := self._refusal(page)) is not None:
             raise refusal
-        if page.entry.served is None or page.stale:
-            await self._own(self._renewed(page), f"load {name}")
+        # One that is under way may be of what was listed before.
+        for _ in range(2):
+            if page.entry.served is not None and not page.stale:
+                break
+            if (failure := await self._own(self._renewed(page), f"load {name}")) is not None:
+                raise failure
         await self._own(self._follow(name), f"renew {name}")
         if page.error is not None:
             raise page.error
@@ -328,26 +263,8 @@ class Pager(onuse.OnUse):
         while True:
             await asyncio.sleep(_KEEP_SECONDS)
             await self.budget.keep()
-            if (now := self._listings.catalog.changed()) != seen:
+            if (now := self._listings.catalog.changed()) != seen and await self._relist():
                 seen = now
-                await self._relist()
-
-    async def _read_all(self) -> None:
-        unread = self._listings.unread
-        for begin in range(0, len(unread), _READ_AT_ONCE):
-            for name in unread[begin : begin + _READ_AT_ONCE]:
-                if name in self._listings:
-                    self._statuses(name)
-            await asyncio.sleep(_READ_PAUSE)
-
-    async def _relist(self) -> None:
-        """The folder has changed: take up what is new in it, let go what is not there any more."""
-        for name in self._listings.relisted(await self._engine.loader.call(self._listings.catalog.names)):
-            if name in self._pages:
-                self._look(name)
-            else:
-                self._listings.read(name)
-        await self._read_all()
 
     def drain(self, why: str) -> None:
         self._crashes.over()
@@ -360,6 +277,3 @@ class Pager(onuse.OnUse):
     async def close(self) -> None:
         await super().close()
         self._crashes.close()
-
-
-_NOT_FOUND = errors.Reason.NOT_FOUND

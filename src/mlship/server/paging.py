@@ -97,25 +97,29 @@ def decide(view: View) -> Decision:
 class Ledger:
     """Whose bytes they are that a process grew by while several models were being loaded at once.
 
-    What it grew by between two looks is shared equally among those under way in that time. Bytes that are given back
-    meanwhile (a load's scratch space) are taken off again in the same way.
+    What it grew by between two looks is shared among those under way in that time, by what each is expected to take: a
+    small model beside a large one has little of it. Bytes that are given back meanwhile (a load's scratch space) are
+    taken off again in the same way.
     """
 
     def __init__(self) -> None:
         self._shares: dict[Hashable, float] = {}
+        self._expected: dict[Hashable, int] = {}
         self._last = 0
 
     def __len__(self) -> int:
         return len(self._shares)
 
-    def begin(self, key: Hashable, measured: int) -> None:
+    def begin(self, key: Hashable, measured: int, *, expected: int = 1) -> None:
         """``key`` begins to be loaded."""
         self._split(measured)
         self._shares[key] = 0.0
+        self._expected[key] = max(expected, 1)
 
     def end(self, key: Hashable, measured: int) -> int:
         """``key`` has been loaded, or not; the bytes that are its own."""
         self._split(measured)
+        del self._expected[key]
         return max(0, round(self._shares.pop(key)))
 
     def left(self, freed: int) -> None:
@@ -124,9 +128,9 @@ class Ledger:
 
     def _split(self, measured: int) -> None:
         if self._shares:
-            share = (measured - self._last) / len(self._shares)
-            for key in self._shares:
-                self._shares[key] += share
+            share = (measured - self._last) / sum(self._expected.values())
+            for key, expected_of in self._expected.items():
+                self._shares[key] += share * expected_of
         self._last = measured
 
 

@@ -262,7 +262,7 @@ class Repository(present.Present):
             if entry.served is None:
                 entry.state, entry.reason = states.State.LOADING, "loading"
             try:
-                loaded = await self._engine.loader.call(self._loading(source))
+                loaded = await self._engine.loader.call(self._loading(entry))
             except errors.MlshipError as error:
                 return self._load_failed(entry, error, begun)
             except Exception as error:  # A fault of the server itself must not leave LOADING behind.
@@ -280,10 +280,14 @@ class Repository(present.Present):
                 await self._retire(old, f"{source.label} was loaded again")
             return None
 
-    def _loading(self, source: loading.Source) -> Callable[[], loading.Loaded]:
-        """What the loader does."""
+    def _loading(self, entry: Entry, *, again: bool = False) -> Callable[[], loading.Loaded]:
+        """What the loader does. ``again``: see ``warmup.Wish``."""
+        wish = dataclasses.replace(entry.source.warmup, again=again)
         return functools.partial(
-            loading.load, source, open_model=self._open_model, run_coroutine=self._engine.private.run
+            loading.load,
+            dataclasses.replace(entry.source, warmup=wish),
+            open_model=self._open_model,
+            run_coroutine=self._engine.private.run,
         )
 
     async def _prove(self, entry: Entry, served: Served, loaded: loading.Loaded) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import bisect
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from prometheus_client import core, samples
 
@@ -68,6 +68,10 @@ class Counters:
             found = self._children[values] = Counter()
         return found
 
+    def keep(self, wanted: Callable[[str], bool]) -> None:
+        """Forget those of which ``wanted`` does not want the first label's value."""
+        self._children = {labels: child for labels, child in self._children.items() if wanted(labels[0])}
+
     def family(self) -> core.Metric:
         name, documentation, labels = self._described
         made = core.CounterMetricFamily(name, documentation, labels=labels)
@@ -91,6 +95,10 @@ class Histograms:
         if found is None:
             found = self._children[values] = Histogram(self._bounds)
         return found
+
+    def keep(self, wanted: Callable[[str], bool]) -> None:
+        """Forget those of which ``wanted`` does not want the first label's value."""
+        self._children = {labels: child for labels, child in self._children.items() if wanted(labels[0])}
 
     def family(self) -> core.Metric:
         name, documentation, labels = self._described

@@ -30,7 +30,9 @@ class World:
         return True
 
     async def evict(self, keys: Sequence[Hashable]) -> None:
-        for key in keys:
+        leaving = list(keys)
+        await asyncio.sleep(0)
+        for key in leaving:
             self.size -= int(self.pages.pop(key).size * self.returns)
 
     async def load(self, key: str, size: int) -> paging.Verdict:
@@ -94,3 +96,41 @@ async def test_growth_that_is_no_models_makes_models_leave(
     await world.budget.keep()
     assert world.size <= world.budget.total
     assert "3" in world.pages
+
+
+async def test_a_load_that_fails_takes_no_room_that_others_have_left(
+    monkeypatch: pytest.MonkeyPatch, aside: worker.Workers
+) -> None:
+    world = World(monkeypatch, aside, BASE + 50 * MIB)
+    world.returns = 0.0
+    for number in range(6):
+        await world.load(str(number), 10 * MIB)
+    assert await world.budget.admit("bad", 10 * MIB, wanted=lambda: False) is paging.Verdict.GO
+    free = world.budget.free_for_models()
+    world.budget.end("bad", expected=0)
+    assert world.budget.free_for_models() == free
+    assert await world.budget.admit("good", 4 * MIB, wanted=lambda: False) is paging.Verdict.GO
+    free = world.budget.free_for_models()
+    world.budget.end("good", expected=4 * MIB)
+    assert world.budget.free_for_models() == free - 4 * MIB
+
+
+async def test_what_never_comes_back_is_room_up_to_a_tenth_and_no_more(
+    monkeypatch: pytest.MonkeyPatch, aside: worker.Workers
+) -> None:
+    world = World(monkeypatch, aside, BASE + 50 * MIB)
+    world.returns = 0.0
+    verdicts = [await world.load(str(number), 10 * MIB) for number in range(30)]
+    assert verdicts[-1] is paging.Verdict.NEVER
+    assert world.size <= 1.1 * world.budget.total + 20 * MIB
+
+
+async def test_two_that_need_room_at_once_have_it_made_one_after_the_other(
+    monkeypatch: pytest.MonkeyPatch, aside: worker.Workers
+) -> None:
+    world = World(monkeypatch, aside, BASE + 50 * MIB)
+    for number in range(5):
+        await world.load(str(number), 10 * MIB)
+    both = await asyncio.gather(*(world.budget.admit(key, 20 * MIB, wanted=lambda: True) for key in ("a", "b")))
+    assert both == [paging.Verdict.GO, paging.Verdict.GO]
+    assert world.size + 40 * MIB <= world.budget.total

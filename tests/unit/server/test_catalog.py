@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import json
+import os
 import pathlib
 from typing import Any
 
+import orjson
 import pytest
 
 from mlship import errors
-from mlship.server import catalog, loading
+from mlship.server import catalog, folder, loading, memory
 from mlship.server.accelerate import verdict
+from mlship.server.artifact import pbtxt
 
 
 def write(root: pathlib.Path, name: str = "iris", **fields: Any) -> pathlib.Path:
@@ -92,3 +95,106 @@ def test_what_is_no_entry_is_said(tmp_path: pathlib.Path) -> None:
     with pytest.raises(errors.SpecError, match="cannot be read"):
         catalog.Catalog(tmp_path / "nothing").names()
     assert catalog.Catalog(tmp_path / "nothing").changed() == 0
+
+
+def test_one_strange_thing_in_the_folder_hides_nothing_else(tmp_path: pathlib.Path) -> None:
+    write(tmp_path)
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / os.fsdecode(b"caf\xe9.json")).write_text("{}")
+    (tmp_path / os.fsdecode(b"caf\xe9s")).mkdir()
+    listed = catalog.Catalog(tmp_path)
+    assert listed.names() == ["caf\ufffd", "caf\ufffds", "iris"]
+    orjson.dumps(listed.names())
+    with pytest.raises(errors.SpecError, match="cannot be named"):
+        listed.read("caf\ufffd")
+
+
+def test_a_path_that_no_file_can_have_is_left_to_whoever_loads_it(tmp_path: pathlib.Path) -> None:
+    write(tmp_path, path="/models/\0")
+    found = catalog.Catalog(tmp_path).read("iris")
+    assert found is not None
+    assert memory.on_disk(found.entries[0].source.path) == 0
+
+
+def test_a_folder_that_goes_while_it_is_read_is_not_listed(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(_: pathlib.Path) -> None:
+        raise FileNotFoundError(2, "No such file or directory")
+
+    def shut(_: pathlib.Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    (tmp_path / "wine").mkdir()
+    listed = catalog.Catalog(tmp_path)
+    monkeypatch.setattr(folder, "versions", gone)
+    assert listed.read("wine") is None
+    monkeypatch.setattr(folder, "versions", shut)
+    with pytest.raises(errors.SpecError, match="cannot be read: Permission denied"):
+        listed.read("wine")
+
+
+def test_a_folder_of_mlserver_is_listed_under_its_own_name_alone(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "folder").mkdir()
+    settings = {"name": "wine", "implementation": "mlserver_sklearn.SKLearnModel"}
+    (tmp_path / "folder" / "model-settings.json").write_text(json.dumps(settings))
+    listed = catalog.Catalog(tmp_path)
+    assert listed.names() == ["wine"]
+    assert listed.read("folder") is None
+    found = listed.read("wine")
+    assert found is not None
+    assert [entry.source.name for entry in found.entries] == ["wine"]
+
+
+def test_a_folder_of_mlserver_whose_name_can_be_no_models_says_so_under_its_own(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "folder").mkdir()
+    settings = {"name": "red wine", "implementation": "mlserver_sklearn.SKLearnModel"}
+    (tmp_path / "folder" / "model-settings.json").write_text(json.dumps(settings))
+    listed = catalog.Catalog(tmp_path)
+    assert listed.names() == ["folder"]
+    with pytest.raises(errors.SpecError, match="cannot be named"):
+        listed.read("folder")
+
+
+def test_without_a_digest_the_files_say_whether_it_is_another(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "wine" / "1").mkdir(parents=True)
+    file = tmp_path / "wine" / "1" / "model.onnx"
+    file.write_bytes(b"1")
+    listed = catalog.Catalog(tmp_path)
+
+    def identity() -> str:
+        found = listed.read("wine")
+        assert found is not None
+        return found.entries[0].identity
+
+    before = identity()
+    assert identity() == before
+    file.write_bytes(b"22")
+    assert identity() != before
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "version_policy: 3",
+        "version_policy: { latest: 3 }",
+        'version_policy: { latest: { num_versions: "x" } }',
+        "version_policy: { specific: { versions: { } } }",
+        "version_policy: { latest: { num_versions: 0 } }",
+        "name: []",
+    ],
+)
+def test_a_triton_configuration_of_the_wrong_shape_is_refused_with_its_name(tmp_path: pathlib.Path, text: str) -> None:
+    (tmp_path / "wine" / "1").mkdir(parents=True)
+    (tmp_path / "wine" / "config.pbtxt").write_text(text)
+    listed = catalog.Catalog(tmp_path)
+    assert listed.names() == ["wine"]
+    with pytest.raises(errors.SpecError, match=r"wine/config\.pbtxt"):
+        listed.read("wine")
+
+
+def test_a_large_configuration_is_read_in_a_moment(tmp_path: pathlib.Path) -> None:
+    found = pbtxt.read("\n" * 1_000_000 + "name: 'a'\n" * 10_000, where="config.pbtxt")
+    assert len(found["name"]) == 10_000
+    with pytest.raises(errors.SpecError, match="line 1000001: "):
+        pbtxt.read("\n" * 1_000_000 + "}", where="config.pbtxt")

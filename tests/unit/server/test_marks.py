@@ -164,3 +164,14 @@ def test_without_a_file_nothing_is_recorded() -> None:
         pass
     crashes.over()
     assert crashes.refusal(KEY, "a") is None
+
+
+@pytest.mark.parametrize("torn", [b"\1\5\xff\xfe\0\0a", b"\2\3abc", b"\1\0"])
+def test_a_mark_that_was_torn_blames_nobody_and_hinders_no_start(tmp_path: pathlib.Path, torn: bytes) -> None:
+    file = tmp_path / "q"
+    die(file, LOADING)
+    with (tmp_path / "q.marks").open("r+b") as kept:
+        kept.seek(192 * 2)
+        kept.write(torn)
+    crashes = marks.Crashes(file)
+    assert crashes.strikes(KEY, "a") == 1

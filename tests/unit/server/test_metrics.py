@@ -53,3 +53,32 @@ def test_who_answers_is_told() -> None:
     for used, said in ((False, "0.0"), (True, "1.0")):
         kept.compiled("iris", used)
         assert f'mlship_model_compiled{{model="iris"}} {said}' in kept.render("")[0].decode()
+
+
+def test_nothing_is_kept_of_models_that_are_gone() -> None:
+    here = {"iris", "wine"}
+    kept = metrics.Metrics(knows=here.__contains__)
+
+    def answer(model: str) -> None:
+        kept.answered(model=model, protocol="v2", code="200", seconds=0.1, received=1, sent=1, trace_id="")
+        kept.inferred(model, rows=1)
+        kept.executed(model, 0.1, requests=1, rows=1)
+        kept.loaded(model, 0.1, ok=True)
+        kept.compiled(model, used=False)
+
+    def rendered() -> str:
+        return kept.render("text/plain")[0].decode()
+
+    for name in ("iris", "wine", metrics.UNKNOWN_MODEL):
+        kept.begun("v2")
+        kept.begun("v2")
+        answer(name)
+    assert 'model="iris"' in rendered()
+    here.remove("iris")
+    assert 'model="iris"' not in rendered()
+    assert 'mlship_requests_total{code="200",model="wine",protocol="v2"} 1.0' in rendered()
+    assert 'mlship_requests_total{code="200",model="",protocol="v2"} 1.0' in rendered()
+    # One of that name that comes later counts from zero, and is seen.
+    here.add("iris")
+    answer("iris")
+    assert 'mlship_requests_total{code="200",model="iris",protocol="v2"} 1.0' in rendered()

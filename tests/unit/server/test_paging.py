@@ -67,6 +67,12 @@ def test_once_somebody_leaves_enough_do_for_a_few_to_come() -> None:
     assert decision.evict == (0, 1, 2, 3, 4, 5)
 
 
+def test_who_is_idle_stays_while_those_in_use_keep_another_from_coming() -> None:
+    pages = [paging.Page("busy", 900, 1.0, busy=True), paging.Page("idle", 50, 0.0)]
+    view = paging.View(measured=950, budget=1000, own=200, pages=pages)
+    assert paging.decide(view) == paging.Decision(paging.Verdict.WAIT)
+
+
 def test_a_model_larger_than_what_is_left_for_models_never_comes() -> None:
     pages = [paging.Page("a", 500, 1.0, busy=True)]
     view = paging.View(measured=600, budget=1000, own=950, pages=pages)
@@ -88,8 +94,11 @@ def test_growth_is_shared_by_those_who_were_under_way() -> None:
     assert ledger.end("c", 90) == 0
 
 
-@hypothesis.given(strategies.lists(strategies.tuples(strategies.integers(0, 3), strategies.integers(0, 1000))))
-def test_what_is_given_out_is_what_the_process_grew_by(events: list[tuple[int, int]]) -> None:
+@hypothesis.given(
+    strategies.lists(strategies.tuples(strategies.integers(0, 3), strategies.integers(0, 1000))),
+    strategies.lists(strategies.integers(0, 1000), min_size=4, max_size=4),
+)
+def test_what_is_given_out_is_what_the_process_grew_by(events: list[tuple[int, int]], expected: list[int]) -> None:
     ledger, measured, inside, given = paging.Ledger(), 0, set(), 0
     for key, grown in events:
         measured += grown if inside else 0
@@ -98,10 +107,18 @@ def test_what_is_given_out_is_what_the_process_grew_by(events: list[tuple[int, i
             given += ledger.end(key, measured)
         else:
             inside.add(key)
-            ledger.begin(key, measured)
+            ledger.begin(key, measured, expected=expected[key])
     for key in inside:
         given += ledger.end(key, measured)
     assert abs(given - measured) <= len(events)
+
+
+def test_a_small_model_does_not_weigh_what_a_large_one_beside_it_grew_by() -> None:
+    ledger = paging.Ledger()
+    ledger.begin("small", 0, expected=10)
+    ledger.begin("large", 0, expected=990)
+    assert ledger.end("small", 1000) == 10
+    assert ledger.end("large", 1000) == 990
 
 
 def test_a_weight_is_never_nothing_and_libraries_are_nobodys() -> None:

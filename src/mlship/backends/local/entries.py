@@ -45,6 +45,8 @@ class _Pool:
     folder: pathlib.Path
     entries: dict[str, observed.Enlisted] = dataclasses.field(default_factory=dict)
     reports: dict[observed.ReplicaId, pool_reports.Report] = dataclasses.field(default_factory=dict)
+    requests: dict[str, int] = dataclasses.field(default_factory=dict)
+    counted: dict[observed.ReplicaId, Mapping[str, int]] = dataclasses.field(default_factory=dict)
     orders: dict[tuple[str, str], str] = dataclasses.field(default_factory=dict)
     bell: asyncio.Event = dataclasses.field(default_factory=asyncio.Event)
     untold: set[str] = dataclasses.field(default_factory=set)
@@ -108,17 +110,15 @@ class Entries:
         return 0 if held is None else len(held.entries)
 
     def requests(self, key: observed.ServiceKey) -> Mapping[str, int]:
-        """How many requests each model of a pool has had, as far as its processes have said."""
+        """How many requests each model of a pool has had since somebody here listens to its processes."""
         held = self._pools.get(key)
-        found: dict[str, int] = {}
-        for report in held.reports.values() if held is not None else ():
-            for name, count in report.requests.items():
-                found[name] = found.get(name, 0) + count
-        return found
+        return {} if held is None else dict(held.requests)
 
     def provided(self, replica: observed.ReplicaId, short: str) -> dict[str, str]:
         """What a pool's program is told of its folder, which is made. Raises ``errors.BackendError``."""
-        folder = self._pool(replica.service).folder
+        held = self._pool(replica.service)
+        held.counted[replica] = {}
+        folder = held.folder
         _make(folder)
         return {"MLSHIP_MODELS": str(folder), "MLSHIP_QUARANTINE": str(folder.parent / f"quarantine-{short}.json")}
 
@@ -142,6 +142,7 @@ class Entries:
             return
         records.remove(held.folder / f"{action.name}.json")
         del held.entries[action.name]
+        held.requests.pop(action.name, None)
         self._members.pop(pool.member_key(action.pool, action.name), None)
         self._order(held, action.name, "unload")
         self._changed(pool.member_key(action.pool, action.name))
@@ -238,7 +239,12 @@ class Entries:
             found = await asyncio.to_thread(pool_reports.read, body, replica) if status == 200 else None
             if found is not None:
                 self._note(held, held.reports.get(replica), found)
+                _count(held, replica, found.requests)
                 held.reports[replica] = found
+        # One that is out of sight may come back, one of a revision that has ended does not.
+        revisions = {replica.revision for replica, _ in here}
+        if revisions:
+            held.counted = {one: kept for one, kept in held.counted.items() if one.revision in revisions or not kept}
         self._tell_watchers(held)
 
     def _note(self, held: _Pool, before: pool_reports.Report | None, after: pool_reports.Report | None) -> None:
@@ -260,6 +266,20 @@ class Entries:
             for name in held.untold:
                 self._changed(pool.member_key(held.key, name))
             held.untold.clear()
+
+
+def _count(held: _Pool, replica: observed.ReplicaId, found: Mapping[str, int]) -> None:
+    """Add what has come since the process said so last.
+
+    What one that was there before us had answered by then came at no time that is known: counted, it would be a flood.
+    """
+    before = held.counted.get(replica, found)
+    for name in found.keys() & held.entries.keys():
+        was = before.get(name, 0)
+        # A process that was started again counts from zero.
+        came = found[name] - was if found[name] >= was else found[name]
+        held.requests[name] = held.requests.get(name, 0) + came
+    held.counted[replica] = found
 
 
 def _name_of(member: observed.ServiceKey) -> str:

@@ -8,6 +8,7 @@ newer server has.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from mlship import errors
@@ -25,11 +26,7 @@ _ESCAPES = {"n": "\n", "t": "\t", "r": "\r"}
 class _Reader:
     def __init__(self, text: str, where: str) -> None:
         self._where = where
-        self._tokens = [
-            (found.lastgroup, found.group(), text.count("\n", 0, found.start()) + 1)
-            for found in _TOKEN.finditer(text)
-            if found.lastgroup is not None
-        ]
+        self._tokens = list(_tokens(text))
         self._at = 0
 
     def _bad(self, what: str) -> errors.SpecError:
@@ -86,6 +83,15 @@ class _Reader:
         if kind != "word" or not has_colon:
             raise self._bad(f"expected a value, got {text[:40]!r}")
         return _scalar(text)
+
+
+def _tokens(text: str) -> Iterator[tuple[str, str, int]]:
+    """Kind, text and line of each."""
+    line, at = 1, 0
+    for found in _TOKEN.finditer(text):
+        if found.lastgroup is not None:
+            line, at = line + text.count("\n", at, found.start()), found.start()
+            yield found.lastgroup, found.group(), line
 
 
 def _unquoted(text: str) -> str:

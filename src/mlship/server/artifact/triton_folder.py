@@ -38,6 +38,7 @@ _NOTED = {
     "instance_group", "dynamic_batching", "optimization", "model_warmup", "response_cache", "cc_model_filenames",
     "metric_tags", "model_metrics", "runtime", "batch_input",
 }  # fmt: skip
+_REPEATED = {"input", "output", "parameters", "instance_group", "model_warmup", "batch_input"}
 _FIL_READ = {"model_type", "output_class", "predict_proba", "threshold"}
 _TYPES = {"TYPE_STRING": "BYTES"} | {f"TYPE_{name}": name for name in messages.NUMPY_OF if name != "BYTES"}
 
@@ -64,6 +65,8 @@ class Config:
         for name in self._fields:
             if name not in _READ | _NOTED:
                 raise self._refused(f"asks for {name}")
+            if not self._fields[name] and name not in _REPEATED:
+                raise errors.SpecError(f"{self._where}: {name} has no value.")
 
     @property
     def name(self) -> str:
@@ -83,14 +86,19 @@ class Config:
             (entry.name for entry in self._folder.iterdir() if entry.is_dir() and _VERSION.fullmatch(entry.name)),
             key=int,
         )
-        policy = self._one("version_policy", {})
-        if "all" in policy:
-            return there
-        if "specific" in policy:
-            wanted = {str(version) for version in policy["specific"][-1].get("versions", [])}
-            return [version for version in there if version in wanted]
-        count = policy.get("latest", [{}])[-1].get("num_versions", [1])[-1]
-        return there[-int(count) :]
+        try:
+            policy = self._one("version_policy", {})
+            if "all" in policy:
+                return there
+            if "specific" in policy:
+                wanted = {int(version) for version in policy["specific"][-1].get("versions", [])}
+                return [version for version in there if int(version) in wanted]
+            count = int(policy.get("latest", [{}])[-1].get("num_versions", [1])[-1])
+        except (TypeError, ValueError, AttributeError, IndexError) as error:
+            raise errors.SpecError(f"{self._where}: its version_policy is not understood: {error}.") from error
+        if count < 1:
+            raise errors.SpecError(f"{self._where}: num_versions expected a positive number, got {count}.")
+        return there[-count:]
 
     @property
     def _backend(self) -> str:

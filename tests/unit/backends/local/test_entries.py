@@ -143,7 +143,6 @@ async def test_what_a_process_says_is_known_and_told(world):
     await holds(lambda: world.known())
     (found,) = world.known()
     assert (found.replica, found.state, found.size) == (REPLICA, observed.Held.LOADED, 5)
-    assert world.entries.requests(POOL)["iris"] == 4
     await holds(lambda: world.news == [IRIS])
     world.process.models = [model | {"failing": "no pickle"}]
     await holds(lambda: world.known()[0].reason == "no pickle")
@@ -152,6 +151,32 @@ async def test_what_a_process_says_is_known_and_told(world):
     assert (world.known()[0].state, world.known()[0].reason) == (observed.Held.FAILED, "it died twice")
     world.here = []
     await holds(lambda: world.known() == ())
+
+
+async def test_requests_are_counted_from_when_a_process_is_first_heard(world):
+    world.entries.enlist(actions.EnlistModel(POOL, entry()))
+
+    async def says(hits: int) -> int:
+        world.process.models = [{"name": "iris", "loaded": True, "bytes": hits, "hits": hits, "misses": 1}]
+        await holds(lambda: [one.size for one in world.known()] == [hits])
+        return world.entries.requests(POOL)["iris"]
+
+    # Before the control plane came, or the process was started.
+    assert await says(1_000_000) == 0
+    assert await says(1_000_003) == 3
+    here, world.here = world.here, []
+    await holds(lambda: world.known() == ())
+    assert world.entries.requests(POOL)["iris"] == 3
+    world.here = here
+    assert await says(1_000_005) == 5
+    # It was started again between two looks.
+    assert await says(1) == 7
+    # Another one, that was started here.
+    world.here = [(observed.ReplicaId(POOL, "bbbb", 0), world.here[0][1])]
+    world.entries.provided(world.here[0][0], "short")
+    assert await says(2) == 10
+    world.entries.delist(actions.DelistModel(POOL, "iris"))
+    assert world.entries.requests(POOL) == {}
 
 
 async def test_a_process_that_is_silent_keeps_what_it_said_last(world):
