@@ -11,6 +11,10 @@ from collections.abc import Iterable
 
 from mlship.plan import observed
 
+# Stands for the revision of a split while none has a replica that answers: who waits is sent to the first one that has.
+# No revision has this name: theirs are hexadecimal.
+STARTING = "starting"
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Split:
