@@ -66,6 +66,11 @@ class ServiceRoute:
     via: observed.ServiceKey | None = None
     pool: Pool | None = None
 
+    @property
+    def leads(self) -> bool:
+        """Whether it leads to a revision: to replicas of it, or to a gate behind which it is started when asked for."""
+        return any(split.revision != STARTING for split in self.splits)
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class RouteTable:
