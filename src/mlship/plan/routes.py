@@ -49,8 +49,9 @@ class Pool:
 class ServiceRoute:
     """One service's traffic. No splits: answer 503 with ``message``, which says why and what to do.
 
-    With a ``gate`` there is a split even while it has no endpoints: requests wait until it has some. Without one no
-    request asks anybody.
+    With a ``gate`` there is a split even while it has no endpoints: requests wait until it has some. Its revision is
+    ``STARTING`` where none is known, or where the service is ready only without a gate. Without one no request asks
+    anybody.
 
     ``created`` orders services that claim the same bare name: the older keeps it.
     ``timeout`` is the whole request's, in seconds. ``via``: the pool whose route carries the traffic of this service,
