@@ -7,7 +7,7 @@ from typing import Any
 
 from mlship.api import service as services
 from mlship.backends import fake
-from mlship.plan import actions, observed, reconcile
+from mlship.plan import actions, observed, reconcile, routes
 
 URI = "file:///models/iris.pkl"
 KEY = observed.ServiceKey("default", "iris")
@@ -105,9 +105,13 @@ def test_a_deploy_fetches_starts_routes_and_becomes_ready() -> None:
     assert [type(one) for one in first.actions] == [actions.FetchArtifact]
     assert first.summary() == "fetch the model; wait for the model"
     assert first.route is not None
-    assert first.route.splits == ()
+    assert first.route.splits == (routes.Split(routes.STARTING, 100, ()),)
+    assert first.route.gate is not None
+    assert first.route.gate.hopeless == ""
     assert "mlship why iris" in first.route.message
     story.settle()
+    assert story.last.route is not None
+    assert story.last.route.gate is None
     assert story.condition("Ready")["status"] == "True"
     assert [type(one) for one in story.done] == [actions.FetchArtifact, actions.StartReplica]
     assert story.status is not None

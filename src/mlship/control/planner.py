@@ -54,7 +54,7 @@ def _decision(
 ) -> seams.Decision:
     """A plan as the loop needs it. ``leaves``: the pool that a service was in and is in no more."""
     todo = made.actions
-    if leaves is not None and (made.route is None or made.route.splits):
+    if leaves is not None and (made.route is None or made.route.leads):
         todo = (*todo, actions.DelistModel(leaves.pool, leaves.name, why="it is in no pool any more"))
     return seams.Decision(
         actions=todo,

@@ -85,7 +85,7 @@ class Gate:
         return self._waiting.waiting(service)
 
     async def watch(self) -> AsyncIterator[observed.ServiceKey]:
-        """The services that callers wait for: when the first begins to, and each second while one does."""
+        """The services that callers wait for: when the first begins to, each second while one does, and at the end."""
         while True:
             await self._more.wait()
             self._more.clear()

@@ -56,13 +56,12 @@ class Gate(Protocol):
 class _Service:
     """What Envoy was given of one service. ``sure``: what of it Envoy has confirmed; ``applied``: may send to.
 
-    ``adopted``: an earlier control plane has published it, routes and all.
+    ``hashed``: which of the revisions are a pool's. ``adopted``: an earlier control plane published it, routes and all.
     """
 
     carried: clusters.Revisions = dataclasses.field(default_factory=dict)
     sure: clusters.Revisions = dataclasses.field(default_factory=dict)
     applied: frozenset[observed.Endpoint] = frozenset()
-    # Which of the revisions are a pool's.
     hashed: frozenset[str] = frozenset()
     written: bytes = b""
     gated_since: float = 0.0
@@ -143,10 +142,13 @@ class Publisher:
 
     def want(self, service: observed.ServiceKey, route: routes.ServiceRoute | None) -> None:
         """How a service shall be carried from now on; None: not at all."""
-        if self._wanted.get(service) == route:
+        # Who waits may have begun to in the name of a revision that has left since: then the same is news.
+        waits = None in self._gate.needed(service, seconds=SETTLE_SECONDS).values()
+        if self._wanted.get(service) == route and not waits:
             return
         if route is None:
-            del self._wanted[service], self._shapes[service]
+            self._wanted.pop(service, None)
+            self._shapes.pop(service, None)
         else:
             self._wanted[service] = route
             self._shapes[service] = render.shape(route)
@@ -322,11 +324,8 @@ class Publisher:
         """Whether more has changed than gates."""
         if self._shown is None:
             return True
-        for key in self._behind:
-            shown, wanted = self._shown.get(key), self._shapes.get(key)
-            if shown is None or wanted is None or dataclasses.replace(shown, gate=wanted.gate) != wanted:
-                return True
-        return False
+        pairs = ((self._shown.get(key), self._shapes.get(key)) for key in self._behind)
+        return any(a is None or b is None or dataclasses.replace(a, gate=b.gate) != b for a, b in pairs)
 
     def _publishable(self) -> Shapes | None:
         """The shapes to show now: a service whose new clusters are not confirmed stays as it is; None: not yet."""

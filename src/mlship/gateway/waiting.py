@@ -7,8 +7,8 @@ service's patience is over, or when there is no hope. Whoever asks and leaves fr
     ask -> [ held ] -> serve | expire | tell (no hope) | close -> answer
                     -> cancel
 
-``news`` says which services have somebody waiting: once when the first begins to, and again each second while one does,
-so that a wake-up that got lost heals.
+``news`` says which services have somebody waiting: once when the first begins to, again each second while one does, so
+that a wake-up that got lost heals, and once when nobody does any more.
 """
 
 from __future__ import annotations
@@ -154,12 +154,13 @@ class Waiting:
         return late
 
     def news(self, now: float) -> list[observed.ServiceKey]:
-        """The services to wake, now."""
+        """The services to look at, now."""
         due: list[observed.ServiceKey] = []
         self._drop_idle()
         while self._nudges and self._nudges[0][0] <= now:
             _, service = heapq.heappop(self._nudges)
-            self._nudge(service, now + NUDGE_SECONDS)
+            if self._services[service].held:
+                self._nudge(service, now + NUDGE_SECONDS)
             due.append(service)
             self._drop_idle()
         return due
@@ -169,11 +170,11 @@ class Waiting:
         heapq.heappush(self._nudges, (at, service))
 
     def _drop_idle(self) -> None:
-        """Take from the front what is no longer so: nobody waits, or somebody else began to since."""
+        """Take from the front what is no longer so: the service is gone, or somebody else began to wait since."""
         while self._nudges:
             at, service = self._nudges[0]
             found = self._services.get(service)
-            if found is not None and found.held and found.nudge_at == at:
+            if found is not None and found.nudge_at == at:
                 return
             heapq.heappop(self._nudges)
 

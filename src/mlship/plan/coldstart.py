@@ -126,7 +126,7 @@ def _wish(memory: Memory, seen: observed.Observed, *, wanted: int, now: float) -
     """The wish that stands: the first reason to have one more replica than there are."""
     alive = [one for one in seen.replicas if one.phase in _ALIVE]
     if seen.demand.waiting and not alive:
-        return memory.wish if memory.wish is not None and memory.wish.why is Why.CALLER else Wish(now, Why.CALLER)
+        return memory.wish or Wish(now, Why.CALLER)
     if wanted <= len(alive):
         return None
     artifact = seen.artifact

@@ -18,6 +18,7 @@ from mlship.api import service as services
 from mlship.plan import (
     actions,
     autoscale,
+    awaited,
     choice,
     elastic,
     fetching,
@@ -142,7 +143,7 @@ def _serve(desired: Desired, key: observed.ServiceKey, seen: observed.Observed, 
     times = [at for at in (fetch_at, sized.wake_at) if at is not None]
     return Plan(
         actions=(*fetches, *_standby(state), *starts, *_stops(state)),
-        route=_route(state, effective, key, meant.scaling),
+        route=awaited.route(state, effective, key, meant.scaling),
         status=status.build(state),
         wake_at=min(times, default=None),
         why=(*((sized.why,) if sized.why else ()), *_why(state, (*fetches, *starts))),
@@ -243,48 +244,6 @@ def _not_wanted(state: status.Situation, replica: observed.Replica) -> str:
     if replica.id.revision == state.newest:
         return f"{_count(state.wanted)} shall run"
     return f"revision {state.newest} replaces it"
-
-
-def _route(
-    state: status.Situation, effective: services.Effective, key: observed.ServiceKey, wanted: scaling.Scaling | None
-) -> routes.ServiceRoute:
-    """The route. One that may sleep and has nobody who answers is gated; its replicas are let go of behind that."""
-    endpoints = tuple(sorted({one.endpoint for one in state.assignment.routed if one.endpoint is not None}))
-    splits = (routes.Split(state.assignment.serving, weight=100, endpoints=endpoints),) if endpoints else ()
-    gate = None
-    if wanted is not None and state.sleeps and state.newest and not endpoints:
-        splits = (routes.Split(state.newest, weight=100, endpoints=()),)
-        gate = routes.Gate(patience=wanted.patience, places=wanted.places, hopeless=_hopeless(state))
-    return routes.ServiceRoute(
-        service=key,
-        created=state.service.metadata.creation_timestamp or "",
-        timeout=float(max(effective.timeout, 1)),
-        splits=splits,
-        message="" if endpoints else _unanswered(state),
-        gate=gate,
-        pool=routes.Pool() if state.target is not None and pool_program.holds_models(state.target.spec) else None,
-    )
-
-
-def _hopeless(state: status.Situation) -> str:
-    """Why nobody shall be held: the newest revision cannot come up by itself. Empty: there is hope."""
-    reason, message = status.waiting_for(state)
-    artifact = state.seen.artifact
-    final = artifact is None or artifact.retry_at is None
-    if reason in ("ModelLoadFailed", "CrashLoop") or (reason == "ModelFetchFailed" and final):
-        service = state.service
-        return f"{service.namespace}/{service.name} cannot start. {message} `{status.why_command(service)}` says more."
-    return ""
-
-
-def _unanswered(state: status.Situation) -> str:
-    """What callers are told while no replica can answer."""
-    reason, message = status.waiting_for(state)
-    what = "is stopped" if reason == "Stopped" else "has no ready replica"
-    said = f" {message}" if message else ""
-    return (
-        f"{state.service.namespace}/{state.service.name} {what}.{said} `{status.why_command(state.service)}` says more."
-    )
 
 
 def _why(state: status.Situation, todo: tuple[actions.Action, ...]) -> tuple[str, ...]:

@@ -11,6 +11,10 @@ from collections.abc import Iterable
 
 from mlship.plan import observed
 
+# Stands for the revision of a split while none has a replica that answers: who waits is sent to the first one that has.
+# No revision has this name: theirs are hexadecimal.
+STARTING = "starting"
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Split:
@@ -45,8 +49,9 @@ class Pool:
 class ServiceRoute:
     """One service's traffic. No splits: answer 503 with ``message``, which says why and what to do.
 
-    With a ``gate`` there is a split even while it has no endpoints: requests wait until it has some. Without one no
-    request asks anybody.
+    With a ``gate`` there is a split even while it has no endpoints: requests wait until it has some. Its revision is
+    ``STARTING`` where none is known, or where the service is ready only without a gate. Without one no request asks
+    anybody.
 
     ``created`` orders services that claim the same bare name: the older keeps it.
     ``timeout`` is the whole request's, in seconds. ``via``: the pool whose route carries the traffic of this service,
@@ -61,6 +66,11 @@ class ServiceRoute:
     gate: Gate | None = None
     via: observed.ServiceKey | None = None
     pool: Pool | None = None
+
+    @property
+    def leads(self) -> bool:
+        """Whether it leads to a revision: to replicas of it, or to a gate behind which it is started when asked for."""
+        return any(split.revision != STARTING for split in self.splits)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

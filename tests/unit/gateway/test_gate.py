@@ -249,6 +249,54 @@ async def test_who_waits_for_a_revision_that_is_replaced_gets_the_next(gateway, 
         await until(lambda: gateway.view(IRIS).applied == {new.endpoint})
 
 
+async def test_callers_of_a_service_that_starts_go_on_and_nobody_is_asked_once_it_is_carried(
+    gateway, where, door, upstream
+):
+    await gateway.carry(asleep(revision=routes.STARTING), asleep(service=OTHER))
+    async with client(gateway) as http:
+        call = asyncio.create_task(http.get("/v2/models/iris"))
+        await until(lambda: door.waiting(IRIS) == 1)
+        iris = await upstream("iris")
+        gateway.want(IRIS, awake(iris.endpoint))
+        assert (await call).text == "iris /v2/models/iris"
+        # What it is called ready by: only a route without the gate is followed when there is no control plane.
+        await until(lambda: gateway.view(IRIS).carried == {iris.endpoint})
+        assert b"iris starting" not in (where.root / "envoy" / "xds" / "rds.json").read_bytes()
+        await gateway.settled()
+        before = await asked(where)
+        assert (await http.get("/v2/models/iris")).status_code == 200
+        assert await asked(where) == before
+        assert f"/{routes.STARTING}/".encode() not in (where.root / "envoy" / "xds" / "cds.json").read_bytes()
+
+
+async def test_who_asks_in_the_name_of_a_route_that_is_gone_is_let_in_at_the_next_look(gateway, door, where, upstream):
+    iris = await upstream("iris")
+    await gateway.carry(asleep(revision=routes.STARTING))
+    await gateway.carry(awake(iris.endpoint))
+    # A worker of Envoy's may follow the routes before for a moment after Envoy has said that it has the new ones.
+    reader, writer = await asyncio.open_unix_connection(str(where.sockets / xds.GATE_SOCKET))
+    writer.write(b"GET / HTTP/1.1\r\nhost: gate\r\nx-mlship-gate: default/iris starting\r\n\r\n")
+    await until(lambda: door.waiting(IRIS) == 1)
+    gateway.want(IRIS, awake(iris.endpoint))
+    async with asyncio.timeout(10):
+        assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+    writer.close()
+    await writer.wait_closed()
+
+
+async def test_who_asks_for_a_service_that_is_gone_is_told_at_the_next_look(gateway, door, where):
+    await gateway.carry(asleep())
+    await gateway.carry()
+    reader, writer = await asyncio.open_unix_connection(str(where.sockets / xds.GATE_SOCKET))
+    writer.write(b"GET / HTTP/1.1\r\nhost: gate\r\nx-mlship-gate: default/iris aaaa\r\n\r\n")
+    await until(lambda: door.waiting(IRIS) == 1)
+    gateway.want(IRIS, None)
+    async with asyncio.timeout(10):
+        assert (await reader.readuntil(b"deleted.")).startswith(b"HTTP/1.1 425")
+    writer.close()
+    await writer.wait_closed()
+
+
 async def test_what_is_gated_is_still_gated_for_the_next_control_plane(
     gateway, made_gateway, door, where, upstream, adopted
 ):

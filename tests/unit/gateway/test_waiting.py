@@ -45,6 +45,7 @@ def test_who_is_too_late_is_told_what_was_waited_for():
     ((number, answer),) = made.expire(10)
     assert number == 1
     assert answer.reason == "default/iris had no ready replica within 10 s; it starts."
+    assert made.news(10) == [IRIS]
     assert made.wake_at() is None
 
 
@@ -74,10 +75,14 @@ def test_news_is_said_once_and_again_each_second_while_somebody_waits():
     assert made.news(6) == [IRIS]
     made.cancel(1)
     made.cancel(2)
-    assert made.news(7) == []
+    assert made.news(6.05) == []
     # The first who comes again is news at once.
     made.ask(3, IRIS, revisions=A, now=6.1)
     assert made.news(6.1) == [IRIS]
+    made.cancel(3)
+    assert made.news(7.1) == [IRIS], "that nobody waits any more is said once"
+    assert made.news(8.1) == []
+    assert made.wake_at() is None
 
 
 def test_revisions_are_needed_by_who_waits_and_for_a_moment_by_who_was_let_in():

@@ -89,6 +89,16 @@ def test_without_a_caller_a_start_is_over_when_the_gateway_routes_to_it() -> Non
     assert "answer" not in dict(watch.over[0].phases)
 
 
+def test_a_caller_who_comes_while_it_is_fetched_does_not_shorten_the_story() -> None:
+    watch = Watch()
+    watch.look(world(), NOW - 4)
+    watch.look(world(waiting=1), NOW - 1)
+    watch.look(world(waiting=1), NOW, start=True)
+    watch.look(world(ready(), waiting=1, applied=True), NOW + 0.11)
+    (start,) = watch.over
+    assert (start.why, start.wished_at) == (Why.MISSING, NOW - 4)
+
+
 def test_one_more_beside_ready_ones_was_the_scalers_wish() -> None:
     watch, other = Watch(), dataclasses.replace(ready(), id=observed.ReplicaId(KEY, "0a1b2c3d", 1), startup=None)
     watch.look(world(other), NOW, wanted=2, start=True)

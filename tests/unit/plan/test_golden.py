@@ -74,7 +74,8 @@ def told(plan: reconcile.Plan) -> dict[str, Any]:
             {"revision": one.revision, "weight": one.weight, "endpoints": [place.http for place in one.endpoints]}
             for one in plan.route.splits
         ]
-        route = {"timeout": plan.route.timeout, "splits": splits, "message": plan.route.message}
+        gate = {} if plan.route.gate is None else {"gate": dataclasses.asdict(plan.route.gate)}
+        route = {"timeout": plan.route.timeout, "splits": splits, "message": plan.route.message, **gate}
     return {
         "summary": plan.summary(),
         "actions": [shown(one) for one in plan.actions],
