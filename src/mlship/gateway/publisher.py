@@ -144,6 +144,8 @@ class Publisher:
     def want(self, service: observed.ServiceKey, route: routes.ServiceRoute | None) -> None:
         """How a service shall be carried from now on; None: not at all."""
         if self._wanted.get(service) == route:
+            if route is None:  # Envoy may have asked by a route that it had not let go of yet
+                self._gate.tell(service, None)
             return
         if route is None:
             del self._wanted[service], self._shapes[service]
@@ -245,9 +247,8 @@ class Publisher:
 
     def _serve(self, key: observed.ServiceKey) -> None:
         """Tell the gate where it may send to: where Envoy has said that it can, and nothing is about to leave."""
-        found = self._services.get(key)
+        sure = found.sure if (found := self._services.get(key)) else {}
         wanted = self._endpoints(key)
-        sure = found.sure if found else {}
         self._gate.serve(key, frozenset(revision for revision, had in sure.items() if had and wanted.issuperset(had)))
 
     def _endpoints(self, key: observed.ServiceKey) -> frozenset[observed.Endpoint]:
