@@ -27,7 +27,7 @@ def replica(number: int, *, ready: bool = True, pid: int | None = None, **more: 
     return dataclasses.replace(made, **more)  # type: ignore[arg-type]
 
 
-def by(metric: policies.Metric, origin: scaling.Origin, least: int = 1, **more: float) -> scaling.Scaling:
+def by(metric: policies.Metric, origin: scaling.Origin, least: int = 1, **more: object) -> scaling.Scaling:
     policy = policies.Policy(min_replicas=least, max_replicas=9, metrics=(metric,))
     return scaling.Scaling(policy, (scaling.Source(metric.name, origin, **more),))  # type: ignore[arg-type]
 
@@ -124,6 +124,17 @@ def test_answers_of_queries_are_taken_as_they_are_and_failures_are_counted() -> 
     one.answers["query"] = followed.Answer(failures=3)
     reading = one.demand(0.0).metrics["query"]
     assert (reading.stable, reading.failures, reading.whole) == (None, 3, False)
+
+
+def test_the_answer_to_another_question_is_no_answer() -> None:
+    one = followed_by(by(QUERY, scaling.Origin.PROMETHEUS, query="up"))
+    one.answers["query"] = followed.Answer(12.0)
+    same = by(QUERY, scaling.Origin.PROMETHEUS, least=2, query="up")
+    one.follow(same, seen(replica(0)), 1.0)
+    assert one.demand(1.0).metrics["query"].stable == 12.0
+    assert one.demand(1.0).sources == same.sources
+    one.follow(by(QUERY, scaling.Origin.PROMETHEUS, query="down"), seen(replica(0)), 2.0)
+    assert one.demand(2.0).metrics["query"].stable is None
 
 
 def test_a_scaler_also_says_whether_there_is_work() -> None:
