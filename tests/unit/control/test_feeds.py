@@ -369,6 +369,28 @@ async def test_a_prometheus_that_is_not_there_is_counted_and_no_longer_asked_onc
         assert made._asking == {}
 
 
+async def test_a_question_that_cannot_even_be_asked_is_counted_and_asked_again(until: Callable[..., object]) -> None:
+    async with feeding(Admin()) as made:
+        wanted = by(
+            policies.Kind.EXTERNAL, scaling.Origin.PROMETHEUS, address="http://127.0.0.1:1", query="up", interval=0.01,
+            options=(("customHeaders", "X-Tenant=ünit"),),
+        )  # fmt: skip
+        made.follow(IRIS, wanted, observed.Observed())
+        await until(lambda: made.of(IRIS, now=0.0).metrics["external"].failures >= 3)  # type: ignore[misc]
+
+
+async def test_work_that_a_query_shows_is_told_at_once(until: Callable[..., object]) -> None:
+    async with loopback(vector("7")) as url, feeding(Admin()) as made:
+        wanted = by(policies.Kind.EXTERNAL, scaling.Origin.PROMETHEUS, address=url, query="up", least=0, interval=0.01)
+        made.follow(IRIS, wanted, observed.Observed())
+        news = made.watch()
+        async with asyncio.timeout(10):
+            assert await anext(news) == IRIS
+        await until(lambda: len(made._asking) == 1 and not made._pressing)  # type: ignore[misc]
+        await asyncio.sleep(0.1)
+        assert not made._pressing, "as much as before is no news"
+
+
 async def test_an_address_that_is_none_is_unanswered() -> None:
     async with httpx.AsyncClient() as client:
         with pytest.raises(queries.Unanswered):
