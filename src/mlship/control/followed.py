@@ -147,11 +147,13 @@ class Followed:
         return self.flow
 
     def held(self, now: float, waiting: int) -> None:
-        """Callers wait at the gate. While no replica is there nobody reads the traffic, and only here they are counted.
+        """Callers wait at the gate. While no replica is ready Envoy has no cluster that could be read, and only here
+        they are counted.
 
-        They are load like any other: without them a service that has just been woken would look unused.
+        They are load like any other: without them a service that has just been woken would look unused, and who comes
+        while its first replica loads a large model would be one more caller for that one.
         """
-        if self._traffic_decides and not self.seen.replicas:
+        if self._traffic_decides and not self.live:
             self.traffic().concurrency.add(now, float(waiting))
 
     # What follows.

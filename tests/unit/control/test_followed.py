@@ -235,3 +235,15 @@ def test_callers_at_the_gate_of_a_sleeper_are_use_and_load() -> None:
     one.follow(one.scaling, seen(replica(0)), 72.5)
     read(one, 60, 60, 60, start=73.0)
     assert one.demand(75.0).busy is True
+
+
+def test_callers_who_come_while_the_first_replica_starts_are_load_too() -> None:
+    one = followed_by(by(CONCURRENCY, scaling.Origin.GATEWAY, least=0))
+    one.held(0.0, 1)
+    one.follow(one.scaling, seen(replica(0, ready=False)), 0.5)
+    for second in range(1, 31):
+        one.held(float(second), 60)
+    assert one.demand(30.0).metrics["concurrency"].panic == 60.0
+    one.follow(one.scaling, seen(replica(0)), 30.5)
+    one.held(31.0, 7)
+    assert one.traffic().concurrency.average(31.0, 1) == 60.0, "whoever reads the traffic counts them now"
