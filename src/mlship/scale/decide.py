@@ -98,11 +98,11 @@ def _paced(
 
 
 def _wake_at(policy: policies.Policy, replicas: int, seen: facts.Readings, now: float) -> float | None:
-    """When to look again. One that rests is woken by the gate, unless there is something that must be asked for."""
+    """When to look again. One that rests at zero is woken by the gate, unless something must be asked for."""
     times = [schedule.changes_at for schedule in seen.schedules if schedule.changes_at is not None]
     polled = any(metric.kind is policies.Kind.EXTERNAL for metric in policy.metrics)
     fixed = policy.rest == policy.max_replicas == replicas
-    if not fixed and (polled or not wish.at_rest(policy, replicas)):
+    if not fixed and (polled or replicas > 0 or not wish.at_rest(policy, replicas)):
         times.append(now + policy.interval)
     return min((time for time in times if time > now), default=None)
 

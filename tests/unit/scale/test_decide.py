@@ -149,6 +149,14 @@ def test_a_schedule_wakes_at_its_time() -> None:
     assert (awake.replicas, awake.why) == (3, "3 replicas instead of 0: the schedule office asks for 3")
 
 
+def test_an_idle_count_above_zero_is_looked_at_since_no_caller_is_held_there() -> None:
+    made = policy.Policy(min_replicas=3, idle_replicas=1, max_replicas=9, interval=30.0)
+    asleep = run(made, readings.Readings(1, 1, busy=False), known(1))
+    assert (asleep.replicas, asleep.wake_at) == (1, NOW + 30)
+    used = run(made, readings.Readings(1, 1, busy=True), asleep.memory, NOW + 30)
+    assert used.replicas == 3
+
+
 def test_a_fixed_number_needs_no_look() -> None:
     fixed = policy.Policy(min_replicas=2, max_replicas=2)
     assert run(fixed, seen(None), known(2)) == decide.Decision(
