@@ -188,8 +188,7 @@ class Feeds:
             if pause is None:
                 await more.wait()
                 continue
-            cost = time.perf_counter() - started
-            await asyncio.sleep(max(pause, min(_SHARE * cost, _LONGEST)) - min(cost, pause))
+            await asyncio.sleep(_pause(pause, time.perf_counter() - started))
 
     async def _read_traffic(self) -> float | None:
         now = self._clock()
@@ -319,6 +318,11 @@ class Feeds:
 
     def _broken(self, name: str, error: BaseException) -> None:
         log.critical("%s ended: %s", name, error, exc_info=error)
+
+
+def _pause(every: float, cost: float) -> float:
+    """Seconds until the next reading: from beginning to beginning ``every``, ten times the cost, but not too long."""
+    return max(max(every, min(_SHARE * cost, _LONGEST)) - cost, _PRESSED)
 
 
 def _nothing_yet(one: followed.Followed, now: float) -> bool:

@@ -169,6 +169,17 @@ async def test_a_reading_that_fails_unexpectedly_ends_nothing(
     assert "odd" in caplog.text
 
 
+@pytest.mark.parametrize("every", [0.25, 0.5, 1.0])
+def test_a_reading_that_takes_long_leaves_no_second_of_a_window_unknown(every: float) -> None:
+    """A window holds a value for five seconds. A replica that hangs takes three of them, and is one of many."""
+    for tenth in range(45):
+        cost = tenth / 10
+        pause = feeds._pause(every, cost)
+        assert pause > 0
+        assert cost + pause <= 5.0, cost
+        assert cost <= 0.35 or cost + pause >= min(10 * cost, 4.0) - 1e-9, "reading takes a tenth of the time"
+
+
 async def test_processor_and_memory_of_a_process_with_its_children(until: Callable[..., object]) -> None:
     program = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'while True: pass'])"
     child = subprocess.Popen([sys.executable, "-c", program], start_new_session=True)
