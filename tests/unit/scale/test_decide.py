@@ -69,6 +69,14 @@ def test_the_initial_scale_stays_until_it_was_reached_and_a_window_seen() -> Non
     assert (done.replicas, done.memory.reach) == (1, 0)
 
 
+def test_a_maximum_that_is_lowered_meanwhile_is_all_that_is_insisted_on() -> None:
+    made = policy.Policy(max_replicas=4, initial=8, metrics=(LOAD,))
+    past = known(4, reach=8, reach_until=NOW + 600)
+    waiting = run(made, seen(1.0, 4, ready=3), past)
+    assert waiting.replicas == 4
+    assert run(made, seen(1.0, 4, ready=4), waiting.memory, NOW + 1).replicas == 2
+
+
 def test_what_never_gets_ready_is_not_insisted_on_for_ever() -> None:
     past = run(ZERO, seen(0.0, 0), None).memory
     assert run(ZERO, seen(0.0, 1, ready=0), past, NOW + 599).replicas == 1
