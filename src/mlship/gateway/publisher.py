@@ -351,7 +351,7 @@ class Publisher:
     async def _show(self, shapes: Shapes) -> None:
         before = self._shown or {}
         changed = [key for key in shapes.keys() | before.keys() if shapes.get(key) != before.get(key)]
-        self._given.append(shapes)
+        self._given = [*(given for given in self._given if given != shapes), shapes]
         await self._bring(files.ROUTES, lambda: self._blocks.configuration(routes.assemble(shapes.values())))
         if self._closing:
             return
