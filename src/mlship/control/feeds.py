@@ -72,7 +72,8 @@ class Feeds:
         self._pressed = asyncio.Event()
         self._processes = processes.Reader()
         self._servers: dict[str, httpx.AsyncClient] = {}
-        self._at_once = asyncio.Semaphore(_AT_ONCE)
+        # Others may take long to answer, or never do: the replicas' queues do not wait for them.
+        self._at_once, self._queues_at_once = asyncio.Semaphore(_AT_ONCE), asyncio.Semaphore(_AT_ONCE)
         self._asking: dict[tuple[observed.ServiceKey, scaling.Source], asyncio.Task[None]] = {}
         self._prometheus = httpx.AsyncClient(trust_env=False)
         self._owner: aio.Tasks | None = None
@@ -256,7 +257,7 @@ class Feeds:
         if place not in self._servers:
             transport = httpx.AsyncHTTPTransport(uds=socket)
             self._servers[place] = httpx.AsyncClient(transport=transport, trust_env=False)
-        async with self._at_once:
+        async with self._queues_at_once:
             try:
                 depth = await queries.queue_depth(self._servers[place], url)
             except queries.Unanswered as error:

@@ -290,6 +290,14 @@ async def test_the_queues_of_a_replica(until: Callable[..., object]) -> None:
         assert set(asked) == {"/metrics"}
 
 
+async def test_others_that_do_not_answer_hold_up_no_queue(until: Callable[..., object]) -> None:
+    async with answering(METRICS) as (path, _), feeding(Admin()) as made, contextlib.AsyncExitStack() as asked:
+        for _ in range(feeds._AT_ONCE):
+            await asked.enter_async_context(made._at_once)
+        made.follow(IRIS, by(policies.Kind.QUEUE, scaling.Origin.REPLICAS), seen(IRIS, f"unix:{path}"))
+        await until(lambda: value(made, policies.Kind.QUEUE) == 7.0)  # type: ignore[misc]
+
+
 async def test_a_replica_that_says_nothing_of_its_queue_is_unknown(until: Callable[..., object]) -> None:
     async with answering(b"nothing 1\n") as (path, asked), feeding(Admin()) as made:
         made.follow(IRIS, by(policies.Kind.QUEUE, scaling.Origin.REPLICAS), seen(IRIS, f"unix:{path}"))
