@@ -83,6 +83,10 @@ class Follower:
             except queries.Unanswered as error:
                 self._failed(None, error)
             except Exception as error:
+                task = asyncio.current_task()
+                if task is not None and task.cancelling():
+                    # Before Python 3.13 a group that fails loses a cancellation that comes while it waits for the rest.
+                    raise asyncio.CancelledError from error
                 # What it said last would otherwise hold for ever.
                 log.error("following the scaler of %s failed", self._service, exc_info=error)
                 self._failed(None, queries.Unanswered(str(error)))
