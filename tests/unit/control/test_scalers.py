@@ -308,6 +308,33 @@ async def test_an_end_that_comes_while_it_fails_is_the_end(monkeypatch: pytest.M
     assert running.cancelled()
 
 
+class Broken(Slow):
+    """One whose stream fails while it is asked."""
+
+    async def active(self) -> bool:
+        await asyncio.Event().wait()
+        return True
+
+    async def words(self) -> AsyncGenerator[bool, None]:
+        raise ZeroDivisionError("odd")
+        yield True
+
+
+async def test_a_stream_that_fails_unexpectedly_ends_no_follower(
+    monkeypatch: pytest.MonkeyPatch, until: Callable[..., object]
+) -> None:
+    opened: list[Broken] = []
+    monkeypatch.setattr(external_scaler, "opened", lambda *given, **more: opened.append(Broken()) or opened[-1])
+    source = scaling.Source("external", scaling.Origin.SCALER, pushes=True, interval=0.01)
+    follower = scalers.Follower(IRIS, source, followed.Followed(), at_once=asyncio.Semaphore(1), wake=lambda: None)
+    running = asyncio.ensure_future(follower.run())
+    await until(lambda: len(opened) >= 3)  # type: ignore[misc]
+    running.cancel()
+    async with asyncio.timeout(10):
+        await asyncio.wait([running])
+    assert running.cancelled()
+
+
 async def test_a_plain_scaler_is_no_answer_to_a_secured_question() -> None:
     async with keda_scaler.scaler() as scaler:
         asked = external_scaler.opened(scaler.address, asker="s", namespace="d", options={"enableTLS": "true"})
