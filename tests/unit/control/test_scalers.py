@@ -324,7 +324,12 @@ async def test_a_stream_that_fails_unexpectedly_ends_no_follower(
     monkeypatch: pytest.MonkeyPatch, until: Callable[..., object]
 ) -> None:
     opened: list[Broken] = []
-    monkeypatch.setattr(external_scaler, "opened", lambda *given, **more: opened.append(Broken()) or opened[-1])
+
+    def broken(*given: object, **more: object) -> Broken:
+        opened.append(Broken())
+        return opened[-1]
+
+    monkeypatch.setattr(external_scaler, "opened", broken)
     source = scaling.Source("external", scaling.Origin.SCALER, pushes=True, interval=0.01)
     follower = scalers.Follower(IRIS, source, followed.Followed(), at_once=asyncio.Semaphore(1), wake=lambda: None)
     running = asyncio.ensure_future(follower.run())
