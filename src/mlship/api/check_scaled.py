@@ -57,11 +57,6 @@ def check_scaled_object(found: scaledobject.ScaledObject) -> Iterator[Problem]:
     if config is not None and config.behavior is not None:
         path: Path = ("spec", "advanced", "horizontalPodAutoscalerConfig", "behavior")
         yield from check_behavior.check_behavior(config.behavior, path)
-    if spec.fallback is not None and spec.fallback.failure_threshold < 1:
-        where: Path = ("spec", "fallback", "failureThreshold")
-        yield problems.refuse(
-            where, f"{spec.fallback.failure_threshold} is not a number of failures", "write 1 or more"
-        )
     names = [trigger.name or f"\0{index}" for index, trigger in enumerate(spec.triggers)]
     yield from check_container.doubles(names, ("spec", "triggers"), "name", "trigger name")
     for index, trigger in enumerate(spec.triggers):

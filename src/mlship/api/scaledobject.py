@@ -70,7 +70,7 @@ class Advanced(fields.Spec):
 class Fallback(fields.Spec):
     """What runs while a metric cannot be read."""
 
-    failure_threshold: Count = req("Failures in a row until it holds.")
+    failure_threshold: Count = req("Failures in a row that are borne; it holds with the next.")
     replicas: Count = req("This many then.")
     behavior: (
         Literal["static", "currentReplicas", "currentReplicasIfHigher", "currentReplicasIfLower", "scalingModifiers"]

@@ -72,7 +72,8 @@ class Feeds:
         self._pressed = asyncio.Event()
         self._processes = processes.Reader()
         self._servers: dict[str, httpx.AsyncClient] = {}
-        self._at_once = asyncio.Semaphore(_AT_ONCE)
+        # Others may take long to answer, or never do: the replicas' queues do not wait for them.
+        self._at_once, self._queues_at_once = asyncio.Semaphore(_AT_ONCE), asyncio.Semaphore(_AT_ONCE)
         self._asking: dict[tuple[observed.ServiceKey, scaling.Source], asyncio.Task[None]] = {}
         self._prometheus = httpx.AsyncClient(trust_env=False)
         self._owner: aio.Tasks | None = None
@@ -188,8 +189,7 @@ class Feeds:
             if pause is None:
                 await more.wait()
                 continue
-            cost = time.perf_counter() - started
-            await asyncio.sleep(max(pause, min(_SHARE * cost, _LONGEST)) - min(cost, pause))
+            await asyncio.sleep(_pause(pause, time.perf_counter() - started))
 
     async def _read_traffic(self) -> float | None:
         now = self._clock()
@@ -257,7 +257,7 @@ class Feeds:
         if place not in self._servers:
             transport = httpx.AsyncHTTPTransport(uds=socket)
             self._servers[place] = httpx.AsyncClient(transport=transport, trust_env=False)
-        async with self._at_once:
+        async with self._queues_at_once:
             try:
                 depth = await queries.queue_depth(self._servers[place], url)
             except queries.Unanswered as error:
@@ -279,7 +279,7 @@ class Feeds:
         self, key: observed.ServiceKey, one: followed.Followed, source: scaling.Source
     ) -> Coroutine[None, None, None]:
         if source.origin is scaling.Origin.PROMETHEUS:
-            return self._query_forever(one, source)
+            return self._query_forever(key, one, source)
         wake = functools.partial(self._press, key)
         return scalers.Follower(key, source, one, at_once=self._at_once, wake=wake).run()
 
@@ -287,21 +287,30 @@ class Feeds:
         for known in [known for known in self._asking if known[0] == key and known[1] not in keep]:
             self._asking.pop(known).cancel()
 
-    async def _query_forever(self, one: followed.Followed, source: scaling.Source) -> None:
+    async def _query_forever(self, key: observed.ServiceKey, one: followed.Followed, source: scaling.Source) -> None:
         while True:
             async with self._at_once:
-                try:
-                    value = await queries.prometheus(
-                        self._prometheus, source.address, source.query, dict(source.options)
-                    )
-                except queries.Unanswered as error:
-                    before = one.answers.get(source.metric, followed.Answer())
-                    one.answers[source.metric] = followed.Answer(failures=before.failures + 1)
-                    log.log(logging.DEBUG if before.failures else logging.WARNING,
-                            "the query of metric %s has no answer: %s", source.metric, error)  # fmt: skip
-                else:
-                    one.answers[source.metric] = followed.Answer(value)
+                before = one.answers.get(source.metric, followed.Answer())
+                answer = one.answers[source.metric] = await self._query(source, before.failures)
+            if (answer.value or 0.0) > (before.value or 0.0):
+                # The next regular look may be an interval away, as the answer before this one was.
+                self._press(key)
             await asyncio.sleep(source.interval)
+
+    async def _query(self, source: scaling.Source, failures: int) -> followed.Answer:
+        """The answer of Prometheus, after so many failures in a row."""
+        try:
+            value = await queries.prometheus(self._prometheus, source.address, source.query, dict(source.options))
+        except queries.Unanswered as error:
+            level = logging.DEBUG if failures else logging.WARNING
+            log.log(level, "the query of metric %s has no answer: %s", source.metric, error)
+        except Exception as error:
+            # What it answered last would otherwise hold for ever.
+            level = logging.DEBUG if failures else logging.ERROR
+            log.log(level, "asking the query of metric %s failed", source.metric, exc_info=error)
+        else:
+            return followed.Answer(value)
+        return followed.Answer(failures=failures + 1)
 
     async def _close_clients(self) -> None:
         for one in (*self._servers.values(), self._prometheus):
@@ -310,6 +319,11 @@ class Feeds:
 
     def _broken(self, name: str, error: BaseException) -> None:
         log.critical("%s ended: %s", name, error, exc_info=error)
+
+
+def _pause(every: float, cost: float) -> float:
+    """Seconds until the next reading: from beginning to beginning ``every``, ten times the cost, but not too long."""
+    return max(max(every, min(_SHARE * cost, _LONGEST)) - cost, _PRESSED)
 
 
 def _nothing_yet(one: followed.Followed, now: float) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Collection
 
 from mlship.control import flow
 from mlship.plan import observed, replicas, scaling
@@ -80,8 +81,9 @@ class Followed:
     def follow(self, wanted: scaling.Scaling | None, seen: observed.Observed, now: float) -> None:
         """From now on it is scaled like this, and these are its replicas."""
         if wanted != self.scaling:
+            before = {one for origin in ASKED for one in self.sources(origin)}
             self.scaling = wanted
-            self._resize()
+            self._resize(before)
         self.seen = seen
         current = {
             (one.id, one.pid): one
@@ -102,12 +104,13 @@ class Followed:
                 found.replica = replica
         self.gone = [one for one in self.gone if not all(kept.expired(now) for kept in one.windows.values())]
 
-    def _resize(self) -> None:
+    def _resize(self, before: Collection[scaling.Source]) -> None:
         seconds = 60 if self.scaling is None else max(1, math.ceil(self.scaling.policy.stable))
         if seconds != self._seconds:
             self._seconds, self.flow, self.live, self.gone = seconds, None, {}, []
-        names = {one.metric for origin in ASKED for one in self.sources(origin)}
-        self.answers = {name: self.answers.get(name, Answer()) for name in names}
+        asked = [one for origin in ASKED for one in self.sources(origin)]
+        known = self.answers
+        self.answers = {one.metric: known.get(one.metric, Answer()) if one in before else Answer() for one in asked}
 
     def sources(self, origin: scaling.Origin) -> tuple[scaling.Source, ...]:
         """What shall be measured there."""
@@ -144,11 +147,13 @@ class Followed:
         return self.flow
 
     def held(self, now: float, waiting: int) -> None:
-        """Callers wait at the gate. While no replica is there nobody reads the traffic, and only here they are counted.
+        """Callers wait at the gate. While no replica is ready Envoy has no cluster that could be read, and only here
+        they are counted.
 
-        They are load like any other: without them a service that has just been woken would look unused.
+        They are load like any other: without them a service that has just been woken would look unused, and who comes
+        while its first replica loads a large model would be one more caller for that one.
         """
-        if self._traffic_decides and not self.seen.replicas:
+        if self._traffic_decides and not self.live:
             self.traffic().concurrency.add(now, float(waiting))
 
     # What follows.
@@ -164,7 +169,7 @@ class Followed:
             for metric in policy.metrics
             if metric.name in sources
         }
-        return observed.Demand(metrics=metrics, busy=self.busy(now))
+        return observed.Demand(metrics=metrics, busy=self.busy(now), sources=self.scaling.sources)
 
     def busy(self, now: float) -> bool | None:
         """Whether requests came within the stable window."""

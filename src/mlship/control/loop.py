@@ -277,16 +277,18 @@ class Loop:
         """Follow a source for ever; when it fails, queue everything and follow it again."""
         failures = 0
         while True:
-            failures += 1
             try:
+                if failures:
+                    # In here: a store that fails for longer must not end this for good.
+                    await self._queue_all()
                 await source()
             except Exception as error:
                 expected = isinstance(error, errors.MlshipError)
                 log.error("lost the news of the %s: %s", name, error, exc_info=None if expected else error)
             else:
                 log.warning("the %s has no more news", name)
+            failures += 1
             await asyncio.sleep(_RETRY.after(min(failures, 4)))
-            await self._queue_all()
 
     async def _follow_store(self) -> None:
         since = await self._queue_all()

@@ -71,11 +71,21 @@ def _decision(
 
 
 class Reader:
-    """Reads stored objects that many services share, such as runtimes, once for each version of them."""
+    """Reads stored objects that many services share, such as runtimes, once for each version; complains once, too."""
 
     def __init__(self, *, most: int = 1024) -> None:
         self._most = most
         self._known: dict[tuple[str, str], meta.Object | None] = {}
+        self._said: dict[str, None] = {}
+
+    def warn(self, sentence: str) -> None:
+        """Say it in the log, once: what is planned is planned again each second."""
+        if sentence in self._said:
+            return
+        if len(self._said) >= self._most:
+            del self._said[next(iter(self._said))]
+        self._said[sentence] = None
+        log.warning("%s", sentence)
 
     def understood(self, bodies: Sequence[store.Object], kind: type[T]) -> tuple[T, ...]:
         """As the function of this name; one that was read before is neither read nor complained about again."""
@@ -124,7 +134,8 @@ def _scaled(world: seams.World, read: Reader) -> scaledobject.ScaledObject | Non
     mine.sort(key=lambda one: (one.metadata.creation_timestamp or "", one.name))
     if len(mine) > 1:
         others = ", ".join(one.name for one in mine[1:])
-        log.warning("%s is scaled by ScaledObject %s; %s is left out", name, mine[0].name, others)
+        service = f"{world.service['metadata']['namespace']}/{name}"
+        read.warn(f"{service} is scaled by ScaledObject {mine[0].name}; {others} is left out")
     return mine[0] if mine else None
 
 

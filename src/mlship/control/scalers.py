@@ -83,6 +83,10 @@ class Follower:
             except queries.Unanswered as error:
                 self._failed(None, error)
             except Exception as error:
+                task = asyncio.current_task()
+                if task is not None and task.cancelling():
+                    # Before Python 3.13 a group that fails loses a cancellation that comes while it waits for the rest.
+                    raise asyncio.CancelledError from error
                 # What it said last would otherwise hold for ever.
                 log.error("following the scaler of %s failed", self._service, exc_info=error)
                 self._failed(None, queries.Unanswered(str(error)))
@@ -92,9 +96,10 @@ class Follower:
         async with contextlib.AsyncExitStack() as stack:
             stack.push_async_callback(scaler.close)
             group = await stack.enter_async_context(asyncio.TaskGroup())
-            group.create_task(self._ask_forever(scaler), name=f"ask the scaler of {self._service}")
             if self._source.pushes:
                 group.create_task(self._listen_forever(scaler), name=f"listen to the scaler of {self._service}")
+            # Here, not in a task: a group that waits for its tasks already counts their failure as a cancellation.
+            await self._ask_forever(scaler)
 
     def _opened(self) -> Scaler:
         # It brings protobuf along, which only those need who have a scaler.

@@ -142,9 +142,9 @@ class Publisher:
 
     def want(self, service: observed.ServiceKey, route: routes.ServiceRoute | None) -> None:
         """How a service shall be carried from now on; None: not at all."""
-        # Who waits may have begun to in the name of a revision that has left since: then the same is news.
+        # Who waits may have begun to in the name of a revision, or by a route, that has left since: the same is news then.
         waits = None in self._gate.needed(service, seconds=SETTLE_SECONDS).values()
-        if self._wanted.get(service) == route and not waits:
+        if self._wanted.get(service) == route and route is not None and not waits:
             return
         if route is None:
             self._wanted.pop(service, None)
@@ -247,9 +247,8 @@ class Publisher:
 
     def _serve(self, key: observed.ServiceKey) -> None:
         """Tell the gate where it may send to: where Envoy has said that it can, and nothing is about to leave."""
-        found = self._services.get(key)
+        sure = found.sure if (found := self._services.get(key)) else {}
         wanted = self._endpoints(key)
-        sure = found.sure if found else {}
         self._gate.serve(key, frozenset(revision for revision, had in sure.items() if had and wanted.issuperset(had)))
 
     def _endpoints(self, key: observed.ServiceKey) -> frozenset[observed.Endpoint]:
@@ -349,7 +348,7 @@ class Publisher:
     async def _show(self, shapes: Shapes) -> None:
         before = self._shown or {}
         changed = [key for key in shapes.keys() | before.keys() if shapes.get(key) != before.get(key)]
-        self._given.append(shapes)
+        self._given = [*(given for given in self._given if given != shapes), shapes]
         await self._bring(files.ROUTES, lambda: self._blocks.configuration(routes.assemble(shapes.values())))
         if self._closing:
             return

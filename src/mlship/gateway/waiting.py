@@ -127,6 +127,9 @@ class Waiting:
 
     def serve(self, service: observed.ServiceKey, revisions: frozenset[str], *, now: float) -> list[Answered]:
         """Envoy has endpoints of these revisions, and of no others; who can go on now is told so."""
+        if not revisions and service not in self._services:
+            # What is gone is not remembered for having nothing.
+            return []
         found = self._services.setdefault(service, _Service())
         found.serving = revisions
 

@@ -95,7 +95,7 @@ def size(wanted: scaling.Scaling, running: Running, demand: observed.Demand, pas
     seen = readings.Readings(
         replicas=running.replicas,
         ready=running.ready,
-        metrics=demand.metrics,
+        metrics=_measured(wanted, demand),
         schedules=shown,
         waiting=demand.waiting,
         busy=demand.busy,
@@ -119,6 +119,15 @@ def size(wanted: scaling.Scaling, running: Running, demand: observed.Demand, pas
         wake_at=made.wake_at,
         sleeps=sleeps,
     )
+
+
+def _measured(wanted: scaling.Scaling, demand: observed.Demand) -> Mapping[str, readings.Reading]:
+    """The readings of what is wanted now. One of the same name that was measured otherwise may be in another unit."""
+    known = demand.sources
+    if known is None or known == wanted.sources:
+        return demand.metrics
+    same = {one.metric for one in wanted.sources if one in known}
+    return {name: reading for name, reading in demand.metrics.items() if name in same}
 
 
 def _awake(policy: policies.Policy) -> policies.Policy:

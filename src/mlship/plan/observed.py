@@ -9,6 +9,7 @@ import dataclasses
 import enum
 from collections.abc import Mapping
 
+from mlship.plan import scaling
 from mlship.scale import readings
 
 
@@ -233,15 +234,17 @@ class Gateway:
 class Demand:
     """How much a service is used: what ``scale.readings.Readings`` needs beside replicas and schedules.
 
-    ``metrics`` by the name a policy gives them; one that is missing is not known. ``waiting`` callers are held at the
-    gate. ``busy``: whether requests came within the stable window; None: not known. ``gated``: whether a request to
-    a service at zero would be held.
+    ``metrics`` by the name a policy gives them; one that is missing is not known. ``sources`` are what they were
+    measured by (None: by what was asked for): the first look at a changed object is shown what its old form asked for.
+    ``waiting`` callers are held at the gate. ``busy``: whether requests came within the stable window; None: not known.
+    ``gated``: whether a request to a service at zero would be held.
     """
 
     metrics: Mapping[str, readings.Reading] = dataclasses.field(default_factory=dict)
     waiting: int = 0
     busy: bool | None = None
     gated: bool = False
+    sources: tuple[scaling.Source, ...] | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -61,10 +61,13 @@ def _paused(behavior: policies.Behavior, annotations: Mapping[str, str]) -> poli
 
 
 def _fallback(written: scaledobject.Fallback | None) -> policies.Fallback | None:
-    """``currentReplicas`` is what happens anyway: on what is not known nothing shrinks."""
+    """So many failures are borne, and one more is too many (KEDA, pkg/fallback).
+
+    ``currentReplicas`` is what happens anyway: on what is not known nothing shrinks.
+    """
     if written is None or written.behavior == "currentReplicas":
         return None
-    return policies.Fallback(failures=max(written.failure_threshold, 1), replicas=max(written.replicas, 0))
+    return policies.Fallback(failures=max(written.failure_threshold, 0) + 1, replicas=max(written.replicas, 0))
 
 
 def _measure(

@@ -28,17 +28,23 @@ class Bounds:
 
 
 def remembered(policy: policies.Policy, marks: _Marks, wish: int, now: float) -> _Marks:
-    """The marks with what is asked for now, without what the windows no longer need."""
-    horizon = max(policy.behavior.up.window, policy.down_window)
-    if horizon <= 0:
+    """The marks with what is asked for now, without what the windows no longer need.
+
+    Marks that the shorter window still looks at are joined by its grains, older ones by those of the longer: joined
+    more coarsely, what was asked for long ago would count for as long as the longer window's grain.
+    """
+    windows = [window for window in (policy.behavior.up.window, policy.down_window) if window > 0]
+    if not windows:
         return ()
-    grain = horizon / memories.GRAINS
-    kept = [mark for mark in marks if mark.at > now - horizon]
-    if kept and math.floor(kept[-1].at / grain) == math.floor(now / grain):
-        last = kept.pop()
-        kept.append(memories.Mark(now, min(last.low, wish), max(last.high, wish)))
-    else:
-        kept.append(memories.Mark(now, wish, wish))
+    shorter, longer = min(windows), max(windows)
+    kept: list[memories.Mark] = []
+    for mark in (*(mark for mark in marks if mark.at > now - longer), memories.Mark(now, wish, wish)):
+        grain = (shorter if mark.at > now - shorter else longer) / memories.GRAINS
+        if kept and math.floor(kept[-1].at / grain) == math.floor(mark.at / grain):
+            last = kept.pop()
+            kept.append(memories.Mark(mark.at, min(last.low, mark.low), max(last.high, mark.high)))
+        else:
+            kept.append(mark)
     return tuple(kept[-memories.MOST_MARKS :])
 
 

@@ -40,7 +40,7 @@ def decide(policy: policies.Policy, seen: facts.Readings, memory: memories.Memor
     Args:
         memory: of the decision before; None for a new service, and for one whose memory was lost.
     """
-    past = _reached(_past(policy, seen, memory, now), ready=seen.ready, now=now)
+    past = _reached(policy, _past(policy, seen, memory, now), ready=seen.ready, now=now)
     asked = propose.together(policy, seen, past.replicas)
     past = wish.watched(policy, past, asked, ready=seen.ready, now=now)
     wanted = _bounded(policy, wish.make(policy, past, asked, seen, now))
@@ -64,9 +64,9 @@ def _past(policy: policies.Policy, seen: facts.Readings, memory: memories.Memory
     return memories.begin(0, now, reach=reach, reach_until=now + policy.progress)
 
 
-def _reached(past: memories.Memory, *, ready: int, now: float) -> memories.Memory:
-    """Replicas to be reached are forgotten once they were there, or took too long."""
-    if past.reach and (now >= past.reach_until or ready >= past.reach):
+def _reached(policy: policies.Policy, past: memories.Memory, *, ready: int, now: float) -> memories.Memory:
+    """Replicas to be reached are forgotten once they were there, as many as may run, or took too long."""
+    if past.reach and (now >= past.reach_until or ready >= min(past.reach, policy.max_replicas)):
         return dataclasses.replace(past, reach=0, reach_until=0.0)
     return past
 
@@ -98,11 +98,11 @@ def _paced(
 
 
 def _wake_at(policy: policies.Policy, replicas: int, seen: facts.Readings, now: float) -> float | None:
-    """When to look again. One that rests is woken by the gate, unless there is something that must be asked for."""
+    """When to look again. One that rests at zero is woken by the gate, unless something must be asked for."""
     times = [schedule.changes_at for schedule in seen.schedules if schedule.changes_at is not None]
     polled = any(metric.kind is policies.Kind.EXTERNAL for metric in policy.metrics)
     fixed = policy.rest == policy.max_replicas == replicas
-    if not fixed and (polled or not wish.at_rest(policy, replicas)):
+    if not fixed and (polled or replicas > 0 or not wish.at_rest(policy, replicas)):
         times.append(now + policy.interval)
     return min((time for time in times if time > now), default=None)
 

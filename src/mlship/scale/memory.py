@@ -14,7 +14,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-# Stabilisation marks are joined so that a window has about this many of them, however often is decided.
+# Stabilisation marks are joined so that each of both windows has about this many, however often is decided.
 GRAINS = 60
 MOST_MARKS = 128
 

@@ -43,6 +43,7 @@ def wrong(raw: dict[str, Any]) -> list[str]:
         scaled(trigger("kafka", {"not": "ours"})),
         scaled(annotations={scaledobject.PAUSED_REPLICAS: "0", scaledobject.PAUSED: "true"}),
         scaled(fallback={"failureThreshold": 3, "replicas": 2}),
+        scaled(fallback={"failureThreshold": 0, "replicas": 2}),
     ],
 )
 def test_valid(raw: dict[str, Any]) -> None:
@@ -62,7 +63,7 @@ def test_valid(raw: dict[str, Any]) -> None:
         (scaled(minReplicas=1), "minReplicas"),
         (scaled(scaleTargetRef={"kind": "InferenceService"}), "scaleTargetRef.name"),
         (scaled(triggers=[]), "triggers"),
-        (scaled(fallback={"failureThreshold": 0, "replicas": 2}), "fallback.failureThreshold"),
+        (scaled(fallback={"failureThreshold": -1, "replicas": 2}), "fallback.failureThreshold"),
         (scaled(fallback={"replicas": 2}), "fallback.failureThreshold"),
         (
             scaled(advanced={"horizontalPodAutoscalerConfig": {"behavior": {"scaleUp": {"selectPolicy": "x"}}}}),

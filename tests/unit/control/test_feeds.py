@@ -169,6 +169,17 @@ async def test_a_reading_that_fails_unexpectedly_ends_nothing(
     assert "odd" in caplog.text
 
 
+@pytest.mark.parametrize("every", [0.25, 0.5, 1.0])
+def test_a_reading_that_takes_long_leaves_no_second_of_a_window_unknown(every: float) -> None:
+    """A window holds a value for five seconds. A replica that hangs takes three of them, and is one of many."""
+    for tenth in range(45):
+        cost = tenth / 10
+        pause = feeds._pause(every, cost)
+        assert pause > 0
+        assert cost + pause <= 5.0, cost
+        assert cost <= 0.35 or cost + pause >= min(10 * cost, 4.0) - 1e-9, "reading takes a tenth of the time"
+
+
 async def test_processor_and_memory_of_a_process_with_its_children(until: Callable[..., object]) -> None:
     program = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'while True: pass'])"
     child = subprocess.Popen([sys.executable, "-c", program], start_new_session=True)
@@ -279,6 +290,14 @@ async def test_the_queues_of_a_replica(until: Callable[..., object]) -> None:
         assert set(asked) == {"/metrics"}
 
 
+async def test_others_that_do_not_answer_hold_up_no_queue(until: Callable[..., object]) -> None:
+    async with answering(METRICS) as (path, _), feeding(Admin()) as made, contextlib.AsyncExitStack() as asked:
+        for _ in range(feeds._AT_ONCE):
+            await asked.enter_async_context(made._at_once)
+        made.follow(IRIS, by(policies.Kind.QUEUE, scaling.Origin.REPLICAS), seen(IRIS, f"unix:{path}"))
+        await until(lambda: value(made, policies.Kind.QUEUE) == 7.0)  # type: ignore[misc]
+
+
 async def test_a_replica_that_says_nothing_of_its_queue_is_unknown(until: Callable[..., object]) -> None:
     async with answering(b"nothing 1\n") as (path, asked), feeding(Admin()) as made:
         made.follow(IRIS, by(policies.Kind.QUEUE, scaling.Origin.REPLICAS), seen(IRIS, f"unix:{path}"))
@@ -367,6 +386,28 @@ async def test_a_prometheus_that_is_not_there_is_counted_and_no_longer_asked_onc
         await until(lambda: made.of(IRIS, now=0.0).metrics["external"].failures >= 3)  # type: ignore[misc]
         made.follow(IRIS, None, observed.Observed())
         assert made._asking == {}
+
+
+async def test_a_question_that_cannot_even_be_asked_is_counted_and_asked_again(until: Callable[..., object]) -> None:
+    async with feeding(Admin()) as made:
+        wanted = by(
+            policies.Kind.EXTERNAL, scaling.Origin.PROMETHEUS, address="http://127.0.0.1:1", query="up", interval=0.01,
+            options=(("customHeaders", "X-Tenant=ünit"),),
+        )  # fmt: skip
+        made.follow(IRIS, wanted, observed.Observed())
+        await until(lambda: made.of(IRIS, now=0.0).metrics["external"].failures >= 3)  # type: ignore[misc]
+
+
+async def test_work_that_a_query_shows_is_told_at_once(until: Callable[..., object]) -> None:
+    async with loopback(vector("7")) as url, feeding(Admin()) as made:
+        wanted = by(policies.Kind.EXTERNAL, scaling.Origin.PROMETHEUS, address=url, query="up", least=0, interval=0.01)
+        made.follow(IRIS, wanted, observed.Observed())
+        news = made.watch()
+        async with asyncio.timeout(10):
+            assert await anext(news) == IRIS
+        await until(lambda: len(made._asking) == 1 and not made._pressing)  # type: ignore[misc]
+        await asyncio.sleep(0.1)
+        assert not made._pressing, "as much as before is no news"
 
 
 async def test_an_address_that_is_none_is_unanswered() -> None:

@@ -27,7 +27,7 @@ def replica(number: int, *, ready: bool = True, pid: int | None = None, **more: 
     return dataclasses.replace(made, **more)  # type: ignore[arg-type]
 
 
-def by(metric: policies.Metric, origin: scaling.Origin, least: int = 1, **more: float) -> scaling.Scaling:
+def by(metric: policies.Metric, origin: scaling.Origin, least: int = 1, **more: object) -> scaling.Scaling:
     policy = policies.Policy(min_replicas=least, max_replicas=9, metrics=(metric,))
     return scaling.Scaling(policy, (scaling.Source(metric.name, origin, **more),))  # type: ignore[arg-type]
 
@@ -124,6 +124,17 @@ def test_answers_of_queries_are_taken_as_they_are_and_failures_are_counted() -> 
     one.answers["query"] = followed.Answer(failures=3)
     reading = one.demand(0.0).metrics["query"]
     assert (reading.stable, reading.failures, reading.whole) == (None, 3, False)
+
+
+def test_the_answer_to_another_question_is_no_answer() -> None:
+    one = followed_by(by(QUERY, scaling.Origin.PROMETHEUS, query="up"))
+    one.answers["query"] = followed.Answer(12.0)
+    same = by(QUERY, scaling.Origin.PROMETHEUS, least=2, query="up")
+    one.follow(same, seen(replica(0)), 1.0)
+    assert one.demand(1.0).metrics["query"].stable == 12.0
+    assert one.demand(1.0).sources == same.sources
+    one.follow(by(QUERY, scaling.Origin.PROMETHEUS, query="down"), seen(replica(0)), 2.0)
+    assert one.demand(2.0).metrics["query"].stable is None
 
 
 def test_a_scaler_also_says_whether_there_is_work() -> None:
@@ -224,3 +235,15 @@ def test_callers_at_the_gate_of_a_sleeper_are_use_and_load() -> None:
     one.follow(one.scaling, seen(replica(0)), 72.5)
     read(one, 60, 60, 60, start=73.0)
     assert one.demand(75.0).busy is True
+
+
+def test_callers_who_come_while_the_first_replica_starts_are_load_too() -> None:
+    one = followed_by(by(CONCURRENCY, scaling.Origin.GATEWAY, least=0))
+    one.held(0.0, 1)
+    one.follow(one.scaling, seen(replica(0, ready=False)), 0.5)
+    for second in range(1, 31):
+        one.held(float(second), 60)
+    assert one.demand(30.0).metrics["concurrency"].panic == 60.0
+    one.follow(one.scaling, seen(replica(0)), 30.5)
+    one.held(31.0, 7)
+    assert one.traffic().concurrency.average(31.0, 1) == 60.0, "whoever reads the traffic counts them now"

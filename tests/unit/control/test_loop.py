@@ -126,6 +126,29 @@ async def test_a_source_that_fails_is_followed_again(plane, service, service_key
     await until(lambda: plane.backend.replicas[plane.key()])
 
 
+async def test_a_store_that_fails_for_a_while_takes_no_news_for_good(
+    plane, service, service_key, until, monkeypatch, caplog
+):
+    await plane.kept.create(service_key(), service())
+    await wait_ready(plane.kept, service_key())
+    names, asked = plane.kept.names, []
+
+    async def failing(*given, **more):
+        asked.append(given)
+        if len(asked) < 3:
+            raise errors.BackendError("the disk is full")
+        return await names(*given, **more)
+
+    monkeypatch.setattr(plane.kept, "names", failing)
+    plane.backend.tell(errors.BackendError("the world ends"))
+    await until(lambda: len(asked) >= 3)
+    assert "the disk is full" in caplog.text
+    # What it tells after that is heard, and so is what happened in between.
+    plane.backend.replicas[plane.key()].clear()
+    plane.backend.tell(plane.key())
+    await until(lambda: plane.backend.replicas[plane.key()])
+
+
 async def test_nothing_is_published_before_every_service_was_looked_at(
     kept, catalog, small, service, service_key, until
 ):

@@ -7,13 +7,13 @@ import contextlib
 import logging
 import math
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
 import pytest
 
 import keda_scaler
 from mlship import aio
-from mlship.control import external_scaler, feeds, queries, scalers, workqueue
+from mlship.control import external_scaler, feeds, followed, queries, scalers, workqueue
 from mlship.plan import observed, scaling
 from mlship.scale import policy as policies
 from mlship.scale import readings
@@ -268,8 +268,76 @@ async def test_what_fails_unexpectedly_is_unknown_and_tried_again(
         made.follow(IRIS, by(scaler, pushes=True), observed.Observed())
         await until(lambda: reading(made).whole)  # type: ignore[misc]
         scaler.active = True
-        await until(lambda: not faults and reading(made).whole)  # type: ignore[misc]
-    assert "odd" in caplog.text
+        await until(lambda: "odd" in caplog.text and reading(made).whole)  # type: ignore[misc]
+    assert not faults
+
+
+class Slow:
+    """A scaler that fails when it is asked, and whose stream takes a moment to end."""
+
+    def __init__(self) -> None:
+        self.listening, self.ending, self.over = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def active(self) -> bool:
+        await self.listening.wait()
+        raise ZeroDivisionError("odd")
+
+    async def words(self) -> AsyncGenerator[bool, None]:
+        try:
+            self.listening.set()
+            await asyncio.Event().wait()
+            yield True
+        finally:
+            self.ending.set()
+            await self.over.wait()
+
+    async def close(self) -> None: ...
+
+
+async def test_an_end_that_comes_while_it_fails_is_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = Slow()
+    monkeypatch.setattr(external_scaler, "opened", lambda *given, **more: slow)
+    source = scaling.Source("external", scaling.Origin.SCALER, pushes=True, interval=0.01)
+    follower = scalers.Follower(IRIS, source, followed.Followed(), at_once=asyncio.Semaphore(1), wake=lambda: None)
+    running = asyncio.ensure_future(follower.run())
+    async with asyncio.timeout(10):
+        await slow.ending.wait()
+        running.cancel()
+        slow.over.set()
+        await asyncio.wait([running], timeout=1)
+    assert running.cancelled()
+
+
+class Broken(Slow):
+    """One whose stream fails while it is asked."""
+
+    async def active(self) -> bool:
+        await asyncio.Event().wait()
+        return True
+
+    async def words(self) -> AsyncGenerator[bool, None]:
+        raise ZeroDivisionError("odd")
+        yield True
+
+
+async def test_a_stream_that_fails_unexpectedly_ends_no_follower(
+    monkeypatch: pytest.MonkeyPatch, until: Callable[..., object]
+) -> None:
+    opened: list[Broken] = []
+
+    def broken(*given: object, **more: object) -> Broken:
+        opened.append(Broken())
+        return opened[-1]
+
+    monkeypatch.setattr(external_scaler, "opened", broken)
+    source = scaling.Source("external", scaling.Origin.SCALER, pushes=True, interval=0.01)
+    follower = scalers.Follower(IRIS, source, followed.Followed(), at_once=asyncio.Semaphore(1), wake=lambda: None)
+    running = asyncio.ensure_future(follower.run())
+    await until(lambda: len(opened) >= 3)  # type: ignore[misc]
+    running.cancel()
+    async with asyncio.timeout(10):
+        await asyncio.wait([running])
+    assert running.cancelled()
 
 
 async def test_a_plain_scaler_is_no_answer_to_a_secured_question() -> None:

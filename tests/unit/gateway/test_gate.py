@@ -166,6 +166,30 @@ async def test_no_hope_is_said_at_once_also_to_those_who_wait(gateway, door):
             assert answer.headers["retry-after"] == "1"
 
 
+class Asker:
+    """A question that Envoy asks by a route it has not let go of yet."""
+
+    def __init__(self) -> None:
+        self.number = None
+        self.said = []
+
+    def answer(self, said) -> None:
+        self.said.append(said)
+
+
+async def test_who_comes_for_a_service_that_is_gone_is_told_when_its_absence_is_noticed(gateway, door):
+    await gateway.carry(asleep())
+    await gateway.carry()
+    assert door._waiting._services == {}
+    late = Asker()
+    door.ask(late, "default/iris aaaa")
+    assert door.waiting(IRIS) == 1
+    # What the loop does when the gate's news leads it to a service that is not stored.
+    gateway.want(IRIS, None)
+    assert [one.reason for one in late.said] == ["default/iris was deleted."]
+    assert door._waiting._services == {}
+
+
 async def test_a_client_cannot_ask_in_another_services_name(gateway, door):
     await gateway.carry(asleep(), asleep(service=OTHER))
     async with client(gateway) as http:

@@ -65,6 +65,14 @@ def test_a_deleted_service_leaves_nobody_waiting():
     assert made.waiting(IRIS) == 0
 
 
+def test_a_service_that_is_gone_is_forgotten_also_by_the_word_that_nothing_serves_it():
+    made = gated()
+    made.serve(IRIS, A, now=0)
+    made.forget(IRIS)
+    assert made.serve(IRIS, frozenset(), now=0) == []
+    assert made._services == {}
+
+
 def test_news_is_said_once_and_again_each_second_while_somebody_waits():
     made = gated()
     made.ask(1, IRIS, revisions=A, now=5)

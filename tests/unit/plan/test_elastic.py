@@ -44,6 +44,19 @@ def test_nobody_is_asked_where_nothing_is_decided(wanted: scaling.Scaling, numbe
     assert made.past is None
 
 
+def test_what_was_measured_for_another_wish_is_not_known() -> None:
+    """Of the first look at a changed object: 2 GB of memory are not two thousand million times all of it."""
+    share = policies.Metric("memory", policies.Kind.MEMORY, 0.8)
+    source = scaling.Source("memory", scaling.Origin.PROCESSES, request=4e9)
+    wanted = scaling.Scaling(dataclasses.replace(POLICY, min_replicas=1, metrics=(share,)), (source,))
+    past = size(None).past
+    share_of = observed.Demand({"memory": readings.Reading(1.6)}, busy=True, gated=True, sources=(source,))
+    assert elastic.size(wanted, running(), share_of, past, now=NOW + 1).replicas == 2
+    before = (dataclasses.replace(source, request=0.0),)
+    bytes_of = dataclasses.replace(share_of, metrics={"memory": readings.Reading(2e9)}, sources=before)
+    assert elastic.size(wanted, running(), bytes_of, past, now=NOW + 1).replicas == 1
+
+
 def test_the_number_comes_with_its_reason_and_the_reason_only_with_a_change() -> None:
     first = size(None)
     assert (first.replicas, first.why) == (1, first.past.said if first.past else "")

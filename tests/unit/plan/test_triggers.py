@@ -79,7 +79,7 @@ def test_what_is_written_holds() -> None:
     assert (policy.min_replicas, policy.max_replicas, policy.rest, policy.cooldown) == (2, 4, 0, 0)
     assert (policy.interval, found.sources[0].interval) == (5, 5)
     assert (policy.behavior.down.window, policy.metrics[0].tolerance) == (5, 0)
-    assert policy.fallback == policies.Fallback(failures=3, replicas=3)
+    assert policy.fallback == policies.Fallback(failures=4, replicas=3)
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,25 @@ def test_a_wish_is_not_forgotten_before_its_window_is_over() -> None:
     assert behavior.stabilised(slow, kept, 1, current=9, now=NOW + 306) == 1
 
 
+@pytest.mark.parametrize(("up", "down"), [(15.0, 3600.0), (3600.0, 15.0), (300.0, 300.0), (0.0, 3600.0), (1.0, 3600.0)])
+def test_each_direction_forgets_after_its_own_window_however_long_the_other_is(up: float, down: float) -> None:
+    slow = made(up=policy.Rules(window=up), down=policy.Rules(window=down))
+    for early, later in ((1, 9), (9, 1)):
+        window = up if later > early else down
+        kept: tuple[memory.Mark, ...] = ()
+        for second in range(90):
+            kept = behavior.remembered(slow, kept, early, NOW + second)
+        reached = None
+        for second in range(90, 4000):
+            now = NOW + second
+            kept = behavior.remembered(slow, kept, later, now)
+            if reached is None and behavior.stabilised(slow, kept, later, current=early, now=now) == later:
+                reached = second - 89
+        assert reached is not None
+        assert max(window, 1) <= reached <= window * (1 + 1 / memory.GRAINS) + 2
+        assert len(kept) <= memory.MOST_MARKS
+
+
 @pytest.mark.parametrize(("current", "ready", "low", "high"), [(1, 1, 0, 1000), (10, 10, 5, 10_000), (4, 1, 2, 1000)])
 def test_knatives_factors(current: int, ready: int, low: int, high: int) -> None:
     found = behavior.bounds(made(), (), current=current, ready=ready, now=NOW)

@@ -69,6 +69,14 @@ def test_the_initial_scale_stays_until_it_was_reached_and_a_window_seen() -> Non
     assert (done.replicas, done.memory.reach) == (1, 0)
 
 
+def test_a_maximum_that_is_lowered_meanwhile_is_all_that_is_insisted_on() -> None:
+    made = policy.Policy(max_replicas=4, initial=8, metrics=(LOAD,))
+    past = known(4, reach=8, reach_until=NOW + 600)
+    waiting = run(made, seen(1.0, 4, ready=3), past)
+    assert waiting.replicas == 4
+    assert run(made, seen(1.0, 4, ready=4), waiting.memory, NOW + 1).replicas == 2
+
+
 def test_what_never_gets_ready_is_not_insisted_on_for_ever() -> None:
     past = run(ZERO, seen(0.0, 0), None).memory
     assert run(ZERO, seen(0.0, 1, ready=0), past, NOW + 599).replicas == 1
@@ -147,6 +155,14 @@ def test_a_schedule_wakes_at_its_time() -> None:
     assert (asleep.replicas, asleep.wake_at) == (0, NOW + 3600)
     awake = run(ZERO, seen(0.0, 0, schedules=(day,)), known(0))
     assert (awake.replicas, awake.why) == (3, "3 replicas instead of 0: the schedule office asks for 3")
+
+
+def test_an_idle_count_above_zero_is_looked_at_since_no_caller_is_held_there() -> None:
+    made = policy.Policy(min_replicas=3, idle_replicas=1, max_replicas=9, interval=30.0)
+    asleep = run(made, readings.Readings(1, 1, busy=False), known(1))
+    assert (asleep.replicas, asleep.wake_at) == (1, NOW + 30)
+    used = run(made, readings.Readings(1, 1, busy=True), asleep.memory, NOW + 30)
+    assert used.replicas == 3
 
 
 def test_a_fixed_number_needs_no_look() -> None:
