@@ -12,7 +12,7 @@ import json
 import queue
 import time
 import urllib.parse
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TypeVar
 
 import grpc
@@ -98,6 +98,15 @@ class Line:
             sending.cancel()
             await asyncio.wait([sending])
         return dataclasses.replace(found, seconds=time.monotonic() - began)
+
+    async def pipe(self, contents: Sequence[bytes]) -> list[Outcome]:
+        """Send requests one behind the other without waiting, and read their answers."""
+        try:
+            async with asyncio.timeout(120):
+                self._writer.write(b"".join(self._head(len(one)) + one for one in contents))
+                return [await self._answer(0.0) for _ in contents]
+        except (OSError, asyncio.IncompleteReadError, TimeoutError) as error:
+            return [Outcome(0, repr(error))]
 
     async def _send(self, content: bytes, *, over: float, pieces: int) -> None:
         self._writer.write(self._head(len(content)))
