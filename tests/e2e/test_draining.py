@@ -272,7 +272,7 @@ def test_who_takes_longer_than_the_drain_is_told_so_and_the_replica_ends(service
             assert await idle.ask()
             many.start("idle stream", idle.rest())
             many.start("silent stream", silent.rest())
-            slow = many.rest(callers.body(numbers=10 * MEGABYTE), slowly=MEGABYTE)
+            slow = many.rest(callers.body(numbers=10 * MEGABYTE), slowly=3 * MEGABYTE)
             many.start("slow reader", slow)
             await asyncio.sleep(1.0)
             await service.update(terminationGracePeriodSeconds=4)
