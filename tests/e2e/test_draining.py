@@ -1,4 +1,4 @@
-"""Requests that take their time, while replicas are replaced, fewer, gone, or all of it ends: real Envoy and clients."""
+"""Requests that take their time while replicas are replaced, fewer, gone, or all of it ends: through the real Envoy."""
 
 import asyncio
 import contextlib

@@ -2,8 +2,8 @@
 
 Order matters. The lock says that we are alone; the backend adopts what runs before anything is decided; the gateway is
 there before the loop publishes; the control socket accepts last, and that is the readiness others wait for. On SIGTERM
-or SIGINT everything is let go and replicas and Envoy run on; only a shutdown that asks for it ends them: nobody new is let in, replicas answer what they have under way, Envoy ends
-last. A second such shutdown waits for nobody.
+or SIGINT everything is let go and replicas and Envoy run on. Only a shutdown that asks for it ends them: nobody new is
+let in, replicas answer what they have under way, Envoy ends last; a second such shutdown waits for nobody.
 
 Exit codes: 0 ended as asked, 1 could not start or go on, 75 another control plane holds this home.
 """

@@ -66,14 +66,14 @@ class Admin:
     async def drain(self) -> None:
         """No new connections from now on; those that are there end with their next answer. Raises Unreachable."""
         try:
-            # First, so that no answer goes out without its "connection: close"; else Envoy would end after its drain time.
+            # The first has answers end their connections, the second closes the door at once.
             for path in ("/drain_listeners?graceful&skip_exit", "/drain_listeners"):
                 (await self._client.post(path)).raise_for_status()
         except httpx.HTTPError as error:
             raise Unreachable(f"Envoy's admin interface at {self._socket} does not answer: {error}.") from error
 
     async def undelivered(self) -> int:
-        """Requests that callers have no whole answer to, and bytes of answers that are still here. Raises Unreachable."""
+        """Requests under way and bytes of answers that callers have not taken: 0 is nothing. Raises Unreachable."""
         text = await self.stats(f"^({'|'.join(map(re.escape, _UNDELIVERED))})$")
         counts = (line.rpartition(": ")[2] for line in text.splitlines())
         return sum(int(count) for count in counts if count.isdecimal())

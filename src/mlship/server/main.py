@@ -166,7 +166,9 @@ class _Server:
         self._models = _models(chosen, engine, counters)
         inference = infer.Inference(self._models, request_timeout=chosen.request_timeout, counters=counters)
         self._app = rest_api.App(inference, max_body_bytes=chosen.max_body_bytes, codecs=engine.codecs)
-        self._http = http_server.HttpServer(self._app, listener, drain_seconds=chosen.drain_seconds + _LAST_ANSWERS_SECONDS)
+        self._http = http_server.HttpServer(
+            self._app, listener, drain_seconds=chosen.drain_seconds + _LAST_ANSWERS_SECONDS
+        )
         self._service = grpc_api.Service(inference=inference, max_bytes=chosen.max_body_bytes, codecs=engine.codecs)
         self._signals = signals
         self._open = asyncio.Event()
