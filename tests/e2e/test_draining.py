@@ -199,27 +199,60 @@ def test_destroy_lets_everybody_finish(service):
     asyncio.run(main())
 
 
+# Never comes up in the time of a test.
+SLEEPER = """
+import time
+
+
+class Sleeper:
+    def load(self):
+        time.sleep(300)
+
+    def predict(self, inputs):
+        return inputs
+"""
+
+
+async def refused_once_it_ends(kept: list[callers.Line]) -> callers.Outcome:
+    """What a kept connection is answered when replicas take no more; each is closed by its first answer."""
+    for line in kept:
+        found = await line.ask(callers.body())
+        if found.status != 200:
+            return found
+        await asyncio.sleep(0.1)
+    raise AssertionError("everybody was answered")
+
+
 def test_everything_ends_after_everybody_has_finished(installation, tmp_path):
-    path = tmp_path / "model.py"
-    path.write_text(callers.MODEL)
+    for name, text in (("patient", callers.MODEL), ("sleeper", SLEEPER)):
+        (tmp_path / f"{name}.py").write_text(text)
     installation.ok("up", "--port", "auto")
-    service = Patient(installation, "patient", path)
+    service = Patient(installation, "patient", tmp_path / "patient.py")
     service.apply()
+    Patient(installation, "sleeper", tmp_path / "sleeper.py").apply(minReplicas=0, wait=False)
     url = service.url
 
     async def main() -> None:
-        kept = callers.Line(url, "patient")
-        await kept.open()
-        assert (await kept.ask(callers.body())).status == 200
-        async with Callers(url, "patient") as many:
+        kept = [callers.Line(url, "patient") for _ in range(20)]
+        for line in kept:
+            await line.open()
+            assert (await line.ask(callers.body())).status == 200
+        async with Callers(url, "patient") as many, Callers(url, "sleeper") as held:
+            held.start("rest", held.rest(callers.body()))
+            held.start("call", held.call())
             many.patient(3.0)
             await asyncio.sleep(1.0)
             down = asyncio.create_task(asyncio.to_thread(installation.ok, "down"))
+            waited = await held.outcomes()
+            assert {what: one.status for what, one in waited.items()} == {"rest": 503, "call": "UNAVAILABLE"}
+            assert {one.said for one in waited.values() if "The control plane is ending" not in one.said} == set()
+            assert (await refused_once_it_ends(kept)).status == 503
             assert good(await many.outcomes()) == {}
             assert "everything has ended" in await down
-            kept.close()
             with pytest.raises(OSError):
                 await many.rest(callers.body())
+        for line in kept:
+            line.close()
 
     asyncio.run(main())
     _, left = psutil.wait_procs(installation.processes(), timeout=5)
