@@ -172,7 +172,7 @@ def _check_actions(
         assert desired.service.spec.predictor.min_replicas == 0 or wanted > 0
     assert all(one not in by_id or by_id[one].phase is Phase.EXITED for one in starts), "started what is there"
     assert len(set(starts)) == len(starts)
-    assert all(0 <= one.ordinal < wanted for one in starts)
+    assert all(0 <= one.ordinal < wanted + len(by_id) for one in starts)
     routed = {one for split in plan.route.splits for one in split.endpoints} if plan.route else set()
     for one in stops:
         place = by_id[one].endpoint
@@ -189,7 +189,8 @@ def _check_actions(
     newest = plan.status["components"]["predictor"].get("latestCreatedRevision", "")
     if newest and not desired.deleting:
         fresh = {one for one in (*stay, *starts) if one.revision == newest}
-        assert sum(one.ordinal < wanted for one in fresh) <= wanted
+        up = [one for one in stay if one.revision == newest and by_id[one].phase not in (Phase.EXITED, Phase.RUNNING)]
+        assert len(up) + len(starts) <= wanted, "more are on their way than are wanted"
         assert len({one.revision for one in stay if one.revision != newest}) <= 1, "more than one revision kept back"
         assert len(fresh) <= 2 * wanted
 
