@@ -269,11 +269,13 @@ def test_eventually(
         world.begin(KEY, plan.actions)
         world.route(KEY, plan.route)
         status = plan.status
-        if trouble:
+        # What has just happened is not in the plan yet.
+        troubled = trouble > 0
+        if troubled:
             trouble -= _trouble(world, data)
         sick = [one.id for one in world.facts(KEY).replicas if one.phase is Phase.RUNNING and not one.ready]
         times = [at for at in (world.time.next(), plan.wake_at) if at is not None]
-        if not trouble and not times and not plan.actions and not sick:
+        if not troubled and not times and not plan.actions and not sick:
             break
         for one in sick if not trouble else []:
             world.recover(one)
@@ -314,7 +316,7 @@ def _check_end(service: services.InferenceService, world: fake.Fake, plan: recon
         return
     assert plan.route is not None
     newest = plan.status["components"]["predictor"].get("latestCreatedRevision", "")
-    assert [one.id.ordinal for one in facts.replicas] == list(range(effective.min_replicas))
+    assert len(facts.replicas) == effective.min_replicas
     assert all(one.id.revision == newest and one.ready for one in facts.replicas)
     ready = next(one["status"] for one in plan.status["conditions"] if one["type"] == "Ready")
     assert ready == ("True" if effective.min_replicas and world.gateway_running else "False")
