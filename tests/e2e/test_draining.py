@@ -24,7 +24,7 @@ class Patient:
         self.installation = installation
         self.name = name
         self._path = path
-        self._round = 0
+        self.round = 0
 
     @property
     def url(self) -> str:
@@ -32,7 +32,7 @@ class Patient:
 
     def apply(self, *, annotations: dict | None = None, wait: bool = True, **predictor: object) -> None:
         """Have it be so; each ``round`` is another revision."""
-        env = [{"name": "ROUND", "value": str(self._round)}]
+        env = [{"name": "ROUND", "value": str(self.round)}]
         model = {"modelFormat": {"name": "python"}, "storageUri": f"file://{self._path}", "env": env}
         metadata = {"name": self.name, "annotations": annotations or {}}
         body = {"minReplicas": 1, "maxReplicas": 1, **predictor, "model": model}
@@ -49,7 +49,7 @@ class Patient:
                 assert control.wait_ready(self.name, deadline=60), control.why(self.name)
 
     async def update(self, **predictor: object) -> None:
-        self._round += 1
+        self.round += 1
         await asyncio.to_thread(self.apply, **predictor)
 
     def status(self) -> dict:
@@ -326,6 +326,29 @@ def test_who_takes_longer_than_the_drain_is_told_so_and_the_replica_ends(service
             }
             assert outcomes["busy stream"].got > 10
             assert (await many.rest(callers.body())).status == 200
+
+    asyncio.run(main())
+
+
+def test_nobody_waits_for_a_replica_that_takes_its_time_to_end(service):
+    """Back to the revision before, and up to two again, while a stream holds the replica that was there."""
+    service.apply(minReplicas=2, maxReplicas=2)
+
+    async def main() -> None:
+        streams = [callers.Stream(service.url, service.name) for _ in range(8)]
+        for stream in streams:
+            assert await stream.ask()
+        await asyncio.to_thread(service.apply)
+        await asyncio.to_thread(service.apply, minReplicas=2, maxReplicas=2)
+        await service.update()
+        service.round = 0
+        # Waits a minute at most, and the grace is longer.
+        await asyncio.to_thread(service.apply)
+        assert service.replicas() > 1
+        for stream in streams:
+            assert await stream.ask()
+            assert (await stream.end()).status == "OK"
+        await service.until_running(1)
 
     asyncio.run(main())
 
