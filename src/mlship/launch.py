@@ -55,7 +55,7 @@ def ensure_running(
     raise _did_not_start(where, f"did not answer within {deadline:.0f} s", since=before)
 
 
-def stop(where: home.Home, *, replicas: bool, deadline: float = 90.0) -> bool:
+def stop(where: home.Home, *, replicas: bool, deadline: float = 120.0) -> bool:
     """End the control plane and, if asked, every replica and Envoy; False when nothing was running.
 
     Replicas whose control plane is gone are adopted by a new one, to be drained as they should be.

@@ -293,15 +293,15 @@ def test_scaling_starts_and_stops_only_the_difference() -> None:
     assert story.running == [f"{revision}-0"]
 
 
-def test_a_longer_timeout_restarts_nothing_and_more_arguments_do() -> None:
+def test_another_timeout_restarts_nothing_and_more_arguments_do() -> None:
     story = Story(declare())
     story.settle()
     revision = story.serving
-    story.wish = declare(timeout=120, labels={"team": "a"})
+    story.wish = declare(timeout=30, labels={"team": "a"})
     story.settle()
     assert story.serving == revision
     assert story.last.route is not None
-    assert story.last.route.timeout == 120.0
+    assert story.last.route.timeout == 30.0
     story.wish = declare(
         model={"modelFormat": {"name": "sklearn"}, "storageUri": URI, "env": [{"name": "A", "value": "1"}]}
     )

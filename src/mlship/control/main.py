@@ -2,7 +2,8 @@
 
 Order matters. The lock says that we are alone; the backend adopts what runs before anything is decided; the gateway is
 there before the loop publishes; the control socket accepts last, and that is the readiness others wait for. On SIGTERM
-or SIGINT everything is let go and replicas and Envoy run on; only a shutdown that asks for it ends them, Envoy first.
+or SIGINT everything is let go and replicas and Envoy run on. Only a shutdown that asks for it ends them: nobody new is
+let in, replicas answer what they have under way, Envoy ends last; a second such shutdown waits for nobody.
 
 Exit codes: 0 ended as asked, 1 could not start or go on, 75 another control plane holds this home.
 """
@@ -18,7 +19,7 @@ import resource
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 import envoy  # type: ignore[import-untyped]
@@ -53,7 +54,9 @@ from mlship.gateway import admin, gate, ports, render, xds
 
 log = logging.getLogger("mlship.control")
 
-_DRAIN_SECONDS = 60.0
+# As long as replicas have by default, so that only what was given more is cut short.
+_DRAIN_SECONDS = 70.0
+_DELIVER_SECONDS = 5.0
 _FINISH_SECONDS = 10.0
 _ENVOY_SECONDS = 15.0
 
@@ -98,6 +101,7 @@ class Program:
         self._stop = asyncio.Event()
         self._closing = asyncio.Event()
         self._replicas_too = False
+        self._hurry: Callable[[], None] | None = None
         self._failed: BaseException | None = None
         self._api_port: int | None = None
 
@@ -137,7 +141,7 @@ class Program:
                 about=lambda: self._about(gateway.listen, running=envoy_runs()), clock=time.time,
                 feeds=feeding,
             )  # fmt: skip
-            await self._serve(turning, feeding, rest_api.build(behind), backend=backend, gateway=gateway)
+            await self._serve(turning, feeding, rest_api.build(behind), backend=backend, gateway=gateway, asked=asked)
         if self._failed is not None:
             raise errors.BackendError(
                 f"the control plane cannot go on: {self._failed}.", hint=f"Its log is {self._home.control_log}."
@@ -148,6 +152,8 @@ class Program:
         """Have the program end; with ``replicas`` also what it runs."""
         self._replicas_too = self._replicas_too or replicas
         self._stop.set()
+        if replicas and self._hurry is not None:
+            self._hurry()
 
     async def _serve(
         self,
@@ -157,6 +163,7 @@ class Program:
         *,
         backend: local.LocalBackend,
         gateway: xds.Gateway,
+        asked: gate.Gate,
     ) -> None:
         async with aio.tasks(self._broken) as owner:
             owner.start(feeding.run(), name="feeds")
@@ -169,7 +176,7 @@ class Program:
             await turning.close()
             await asyncio.wait([looping], timeout=_FINISH_SECONDS)
             if self._replicas_too:
-                await self._drain(backend, gateway)
+                await self._drain(backend, gateway, asked)
             self._closing.set()
             for server, serving in servers:
                 server.should_exit = True
@@ -191,11 +198,20 @@ class Program:
         log.info("the control API is also at http://127.0.0.1:%d", self._api_port)
         return server, owner.start(server.serve(sockets=[listener]), name="control API port")
 
-    async def _drain(self, backend: local.LocalBackend, gateway: xds.Gateway) -> None:
-        """End Envoy, so that nobody sees half of it, then every replica."""
+    async def _drain(self, backend: local.LocalBackend, gateway: xds.Gateway, asked: gate.Gate) -> None:
+        """Let nobody new in and have every replica finish what it has; Envoy carries it, and ends last."""
+        until = asyncio.get_running_loop().time() + _DRAIN_SECONDS
+        await gateway.drain()
+        # Nobody would be started for those who wait.
+        await asked.close()
+        self._hurry = backend.supervisor.hurry
+        ended = await backend.supervisor.stop_all(_DRAIN_SECONDS, but=(xds.KEY,))
+        left = until - asyncio.get_running_loop().time()
+        if not await gateway.delivered(max(left, _DELIVER_SECONDS)):
+            log.warning("not every caller has read its answer; the rest is cut off")
         await gateway.stop()
-        if not await backend.supervisor.stop_all(_DRAIN_SECONDS):
-            log.error("some replicas have not ended within %.0f s and are left", _DRAIN_SECONDS)
+        if not await backend.supervisor.stop_all(_ENVOY_SECONDS) or not ended:
+            log.error("some replicas have not ended and are left")
 
     @contextlib.asynccontextmanager
     async def _store(self) -> AsyncIterator[ledger.Ledger]:

@@ -16,6 +16,12 @@ _STAT = {
     files.ROUTES: "http.ingress.rds.main.version_text",
 }
 
+_UNDELIVERED = (
+    "http.ingress.downstream_rq_active",
+    "http.ingress.downstream_cx_tx_bytes_buffered",
+    "http2.pending_send_bytes",
+)
+
 
 class Unreachable(errors.NotReady):
     """Envoy does not answer: it is starting, or gone and about to be restarted."""
@@ -56,6 +62,21 @@ class Admin:
         except httpx.HTTPError as error:
             raise Unreachable(f"Envoy's admin interface at {self._socket} does not answer: {error}.") from error
         return answer.text
+
+    async def drain(self) -> None:
+        """No new connections from now on; those that are there end with their next answer. Raises Unreachable."""
+        try:
+            # The first has answers end their connections, the second closes the door at once.
+            for path in ("/drain_listeners?graceful&skip_exit", "/drain_listeners"):
+                (await self._client.post(path)).raise_for_status()
+        except httpx.HTTPError as error:
+            raise Unreachable(f"Envoy's admin interface at {self._socket} does not answer: {error}.") from error
+
+    async def undelivered(self) -> int:
+        """Requests under way and bytes of answers that callers have not taken: 0 is nothing. Raises Unreachable."""
+        text = await self.stats(f"^({'|'.join(map(re.escape, _UNDELIVERED))})$")
+        counts = (line.rpartition(": ")[2] for line in text.splitlines())
+        return sum(int(count) for count in counts if count.isdecimal())
 
     async def close(self) -> None:
         await self._client.aclose()

@@ -49,7 +49,7 @@ def _statistics() -> list[Resource]:
     """What is counted: by cluster what tells load, speed and failures; of the listener and the gate everything."""
     of_clusters = r"upstream_(rq|cx)_(total|active|time|pending_active|retry|[0-9a-z]+xx|timeout|connect_fail)"
     named = rf"cluster\..+\.({of_clusters}|membership_(total|healthy))"
-    prefixes = ("http.ingress.", "cluster_manager.", "server.", "listener_manager.", "runtime.")
+    prefixes = ("http.ingress.", "http2.", "cluster_manager.", "server.", "listener_manager.", "runtime.")
     return [*({"prefix": prefix} for prefix in prefixes), {"safe_regex": {"regex": named}}]
 
 

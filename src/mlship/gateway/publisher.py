@@ -142,7 +142,7 @@ class Publisher:
 
     def want(self, service: observed.ServiceKey, route: routes.ServiceRoute | None) -> None:
         """How a service shall be carried from now on; None: not at all."""
-        # Who waits may have begun to in the name of a revision, or by a route, that has left since: the same is news then.
+        # Who waits may have begun to by a route, or in the name of a revision, that has left since: the same is news.
         waits = None in self._gate.needed(service, seconds=SETTLE_SECONDS).values()
         if self._wanted.get(service) == route and route is not None and not waits:
             return

@@ -26,6 +26,7 @@ from mlship.plan import actions, observed, routes
 KEY = "gateway"
 GATE_SOCKET = "gate.sock"
 _CLOSE_SECONDS = 3.0
+_LOOK_SECONDS = 0.05
 
 
 class Keeper(Protocol):
@@ -103,6 +104,7 @@ class Gateway:
                 "--log-level", "warning",
                 "--concurrency", "2",
                 "--drain-time-s", "5",
+                "--drain-strategy", "immediate",
             ),
             # Envoy reads its configuration once: another one, of another version of mlship, is another program to run.
             env=(("MLSHIP_BOOTSTRAP", hashlib.sha256(content).hexdigest()[:16]),),
@@ -188,6 +190,23 @@ class Gateway:
         with contextlib.suppress(admin.Unreachable):  # Envoy may be restarting: the deadline decides
             return await self._admin.version(what)
         return None
+
+    async def drain(self) -> None:
+        """Envoy takes no new connections; requests on those there are, are carried on, and end them."""
+        with contextlib.suppress(admin.Unreachable):  # There is nobody whose requests could be lost.
+            await self._admin.drain()
+
+    async def delivered(self, seconds: float) -> bool:
+        """Wait until callers have all that they were answered, at most ``seconds``; whether they have."""
+        try:
+            async with asyncio.timeout(seconds):
+                while await self._admin.undelivered():  # noqa: ASYNC110 - Envoy knows, and tells only who asks
+                    await asyncio.sleep(_LOOK_SECONDS)
+        except TimeoutError:
+            return False
+        except admin.Unreachable:  # What has gone delivers no more.
+            pass
+        return True
 
     async def stop(self) -> None:
         """End Envoy."""

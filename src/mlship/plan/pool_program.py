@@ -14,13 +14,13 @@ QUARANTINE = "$(MLSHIP_QUARANTINE)"
 READY = "/v2/health/ready"
 REPORT = "/mlship/v1/pool"
 
-_STOP_GRACE = 30.0
-_DRAIN = 28.0
-
 
 def spec(family: str, *, processes: int, memory: int | None, timeout: int) -> actions.ProcessSpec:
     """One of ``processes`` processes that hold ``memory`` bytes of models together; None: as the server sees fit."""
     budget = () if memory is None else ("--memory-budget", str(max(memory // max(processes, 1), 1)))
+    backstop = program.backstop(timeout)
+    # By the coarser steps: a model of another timeout shall not replace the processes of all the others.
+    grace = program.grace(backstop)
     return actions.ProcessSpec(
         argv=(
             *runtimes.COMMAND,
@@ -29,13 +29,13 @@ def spec(family: str, *, processes: int, memory: int | None, timeout: int) -> ac
             *(("--model-format", family) if family else ()),
             *budget,
             *("--http-socket", program.HTTP_SOCKET, "--grpc-socket", program.GRPC_SOCKET),
-            *("--request-timeout", str(program.backstop(timeout))),
-            *("--drain-seconds", f"{_DRAIN:g}"),
+            *("--request-timeout", str(backstop)),
+            *("--drain-seconds", f"{program.drain(grace):g}"),
             *("--proof-cache", program.PROOFS, "--log-format", "json"),
         ),
         probe=actions.Probe(path=READY),
         start_deadline=120.0,
-        stop_grace=_STOP_GRACE,
+        stop_grace=grace,
     )
 
 

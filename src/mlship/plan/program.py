@@ -3,8 +3,8 @@
 mlship's own runtimes become the model server's command line; runtimes that a user applied and custom containers are
 run as they are written, with KServe's ``/mnt/models`` standing for the fetched artifact. First half of what a revision
 is; ``revision`` adds the artifact and hashes both, so whatever is put into the ``ProcessSpec`` here replaces replicas
-when it changes. Hence the request timeout goes in as a coarse backstop only: the gateway keeps the exact one, and a
-change of it restarts nothing.
+when it changes. Hence the request timeout goes in as coarse steps only: the gateway keeps the exact one, and a change
+of it restarts nothing unless it makes a step.
 """
 
 from __future__ import annotations
@@ -29,7 +29,10 @@ _BACKSTOPS = (600, 3600, 86400)
 _NO_LIMIT = 10**7
 # KServe's, for a batcher that does not say.
 _BATCH_SIZE = 32
-_DEFAULT_GRACE = 30.0
+# A replica that ends has the time of its slowest request, unless somebody says otherwise: 60 s is the default timeout.
+_DRAINS = (60, *_BACKSTOPS)
+# Seconds of a grace: for the drain beyond a request's own time, and for what is still to do when the drain is over.
+_GRACE_MARGIN = 5.0
 _DRAIN_MARGIN = 2.0
 _DEFAULT_START_DEADLINE = 120.0
 
@@ -55,6 +58,16 @@ def backstop(timeout: float) -> int:
     return next((rung for rung in _BACKSTOPS if timeout <= rung), math.ceil(timeout))
 
 
+def grace(timeout: float) -> float:
+    """Seconds from SIGTERM to SIGKILL for a server whose requests may take ``timeout`` seconds, when nobody says."""
+    return next((rung for rung in _DRAINS if timeout <= rung), math.ceil(timeout)) + _GRACE_MARGIN
+
+
+def drain(grace: float) -> float:
+    """Seconds that requests under way have of a ``grace``: less, or the supervisor's SIGKILL cuts off the answers."""
+    return max(grace - _DRAIN_MARGIN, 1.0)
+
+
 def _model_server(effective: services.Effective) -> actions.ProcessSpec:
     argv = (
         *runtimes.COMMAND,
@@ -66,8 +79,7 @@ def _model_server(effective: services.Effective) -> actions.ProcessSpec:
         *("--request-timeout", str(_request_timeout(effective))),
         *_batching(effective),
         *(("--max-concurrency", str(limit)) if (limit := effective.container_concurrency) else ()),
-        # Answers under way are given before the grace is over, or the supervisor's SIGKILL cuts them off.
-        *("--drain-seconds", f"{max(_grace(effective) - _DRAIN_MARGIN, 1.0):g}"),
+        *("--drain-seconds", f"{drain(_grace(effective)):g}"),
         *(("--workers", str(given)) if (given := cores(effective.resources)) else ()),
         *_accelerate(effective.annotations),
         *_warmup(effective.annotations),
@@ -190,7 +202,7 @@ def _threads(resources: container.Resources) -> dict[str, str]:
 
 
 def _grace(effective: services.Effective) -> float:
-    return _DEFAULT_GRACE if effective.grace_seconds is None else float(max(effective.grace_seconds, 0))
+    return grace(effective.timeout) if effective.grace_seconds is None else float(max(effective.grace_seconds, 0))
 
 
 def _probe(declared: container.Probe | None) -> actions.Probe:

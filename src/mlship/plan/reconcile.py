@@ -8,7 +8,9 @@ out is told in the status, and what serves goes on serving.
 
 from __future__ import annotations
 
+import collections
 import dataclasses
+from collections.abc import Iterable
 from typing import Any
 
 from mlship import errors
@@ -192,11 +194,16 @@ def _running(desired: Desired, meant: _Meant, seen: observed.Observed, past: ela
     service, newest = desired.service, meant.target.name if meant.target else ""
     proven = status.last_ready(service.status)
     key = observed.ServiceKey(service.namespace, service.name)
-    number = past.memory.replicas if past else len({one.id.ordinal for one in seen.replicas})
+    number = past.memory.replicas if past else _most(seen.replicas)
     now = replicas.assign(key, seen, target=newest, startable=False, wanted=max(number, 1), last_ready=proven)
-    there = {one.id.ordinal for one in (*now.keep, *now.draining, *now.stop)}
+    there = _most((*now.keep, *now.draining, *now.stop))
     updating = bool(newest and now.serving) and now.serving != newest
-    return elastic.Running(replicas=len(there), ready=len(now.routed), updating=updating, newest=newest, proven=proven)
+    return elastic.Running(replicas=there, ready=len(now.routed), updating=updating, newest=newest, proven=proven)
+
+
+def _most(found: Iterable[observed.Replica]) -> int:
+    """How many replicas the revision has that has most of them."""
+    return max(collections.Counter(one.id.revision for one in found).values(), default=0)
 
 
 def _stored(stored: dict[str, Any] | None, name: str) -> object:

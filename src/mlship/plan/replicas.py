@@ -3,7 +3,8 @@
 A revision takes over when as many of its replicas are ready as are serving now (or all it shall have, if that is
 fewer), so an update never lowers capacity; until then the revision before it serves and keeps its replicas. What
 crashed or fails its probe is out of the route at once. A replica that is not wanted is stopped only when the gateway
-no longer routes to it: until then it drains.
+no longer routes to it: until then it drains. What is on its way out may take its time to finish: nobody waits for it,
+a replica that is missing is started under the next free ordinal.
 
 While the target is unknown (the artifact's digest is not known yet, after a restart for instance) nothing is stopped:
 nobody could say which of them is the newest.
@@ -12,6 +13,7 @@ nobody could say which of them is the newest.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
@@ -81,18 +83,24 @@ def assign(
         keep, routed = (*new, *surplus), ready
     else:
         keep, routed = (*new, *surplus, *(one for one in older if one.id.revision == before)), behind
-    there = {one.id.ordinal for one in (*new, *_ours(ending, target)) if one.phase is not observed.Phase.EXITED}
-    start = tuple(ordinal for ordinal in range(wanted) if ordinal not in there) if startable else ()
+    start = _missing(new, _ours((*alive, *ending), target), wanted) if startable else ()
     return _settled(alive, keep=keep, routed=routed, ending=ending, seen=seen, start=start)
 
 
 def _of_target(alive: _Replicas, target: str, wanted: int) -> tuple[_Replicas, _Replicas]:
     """The target's wanted replicas, and those beyond that fill in for wanted ones that are not ready."""
     ours = _ours(alive, target)
-    new = tuple(one for one in ours if 0 <= one.id.ordinal < wanted)
+    new, beyond = ours[:wanted], ours[wanted:]
     missing = wanted - sum(is_ready(one) for one in new)
-    beyond = tuple(one for one in ours if one not in new and is_ready(one))
-    return new, beyond[:missing]
+    return new, tuple(one for one in beyond if is_ready(one))[:missing]
+
+
+def _missing(new: _Replicas, present: _Replicas, wanted: int) -> tuple[int, ...]:
+    """The ordinals to start, so that as many as wanted are there: the lowest that nobody has."""
+    taken = {one.id.ordinal for one in present if one.phase is not observed.Phase.EXITED}
+    there = sum(one.phase is not observed.Phase.EXITED for one in new)
+    free = (ordinal for ordinal in itertools.count() if ordinal not in taken)
+    return tuple(itertools.islice(free, wanted - there))
 
 
 def _ours(found: Iterable[observed.Replica], revision: str) -> _Replicas:

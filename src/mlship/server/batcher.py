@@ -333,7 +333,7 @@ class Batcher:
         """
         self.close(why)
         for item in self._inside():
-            self._fail(item, errors.NotReady(why))
+            self._fail(item, errors.NotReady(why, retry_after=1.0))
         self._note_idle()
 
 

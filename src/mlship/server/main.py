@@ -2,7 +2,8 @@
 
 Sockets first, so that a place taken is said at once and liveness answers while the model loads; then the model, on
 its own thread; then readiness. SIGTERM or SIGINT: readiness off, no new connections, what is under way is finished
-within the drain time; a second signal cuts that short.
+within the drain time; a second signal cuts that short. Whoever is not answered by then is told so: 503 for REST,
+UNAVAILABLE for calls and streams of gRPC.
 
 Exit codes: 0 after a signal, 64 wrong flags, 65 the model cannot be loaded (trying again will not help), 69 a port or
 socket is not to be had, 70 a fault of the server itself.
@@ -53,6 +54,8 @@ from mlship.server.rest import http_server, rest_api
 LOG = logging.getLogger("mlship.server")
 _THREADS_END_SECONDS = 1.0
 _LAST_ANSWERS_SECONDS = 1.0
+_TELL_SECONDS = 0.05
+_TIME_IS_OVER = "the server is shutting down and its drain time is over."
 
 
 class Exit(enum.IntEnum):
@@ -162,8 +165,10 @@ class _Server:
         counters = metrics.Metrics(self._queues, pool=self._pool, knows=self._knows)
         self._models = _models(chosen, engine, counters)
         inference = infer.Inference(self._models, request_timeout=chosen.request_timeout, counters=counters)
-        app = rest_api.App(inference, max_body_bytes=chosen.max_body_bytes, codecs=engine.codecs)
-        self._http = http_server.HttpServer(app, listener, drain_seconds=chosen.drain_seconds + _LAST_ANSWERS_SECONDS)
+        self._app = rest_api.App(inference, max_body_bytes=chosen.max_body_bytes, codecs=engine.codecs)
+        self._http = http_server.HttpServer(
+            self._app, listener, drain_seconds=chosen.drain_seconds + _LAST_ANSWERS_SECONDS
+        )
         self._service = grpc_api.Service(inference=inference, max_bytes=chosen.max_body_bytes, codecs=engine.codecs)
         self._signals = signals
         self._open = asyncio.Event()
@@ -250,9 +255,15 @@ class _Server:
             seconds = self._settings.drain_seconds
             await asyncio.wait([end, now], timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
             if not end.done():
-                # Those who still wait get an answer, and the time to receive it.
-                self._models.abandon("the server is shutting down and its drain time is over.")
-                await asyncio.wait([end], timeout=_LAST_ANSWERS_SECONDS)
+                await self._cut(end)
+
+    async def _cut(self, end: asyncio.Task[None]) -> None:
+        """Those who still wait get an answer, and the time to receive it: first those whose request is there."""
+        self._models.abandon(_TIME_IS_OVER)
+        await asyncio.wait([end], timeout=_TELL_SECONDS)
+        self._app.cut(_TIME_IS_OVER)
+        self._grpc.cut(errors.NotReady(_TIME_IS_OVER, retry_after=1.0))
+        await asyncio.wait([end], timeout=_LAST_ANSWERS_SECONDS)
 
     async def _end(self, serving: asyncio.Task[None]) -> None:
         self._http.stop()

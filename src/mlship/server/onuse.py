@@ -140,8 +140,7 @@ class OnUse(repository.Repository, abc.ABC):
     def check(self, name: str, version: str = "") -> None:
         if ((name, version) if version else name) in self._hot:
             return
-        if self._draining:
-            raise errors.NotReady(f"{self._draining}.")
+        # Also while the server drains: what is under way may need a model that nobody has asked for before.
         refusal = self._refusal(self._page(name, version))
         if refusal is not None:
             raise refusal

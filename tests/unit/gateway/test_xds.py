@@ -267,3 +267,32 @@ async def test_a_folder_that_cannot_be_written_is_a_clear_error_and_traffic_goes
     kept.rename(xds_folder)
     await gateway.settled()
     assert gateway.view(IRIS).applied == {iris.endpoint, more.endpoint}
+
+
+async def test_a_drain_lets_nobody_new_in_and_ends_connections_with_their_answers(gateway, upstream):
+    iris = await upstream("iris")
+    began, go = asyncio.Event(), asyncio.Event()
+
+    async def app(scope, receive, send):
+        began.set()
+        await go.wait()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"x" * 1_000_000})
+
+    iris.server.config.loaded_app = app
+    await gateway.carry(route(IRIS, iris.endpoint))
+    async with client(gateway) as http, client(gateway) as late:
+        asking = asyncio.create_task(http.get("/v2/models/iris"))
+        await began.wait()
+        await gateway.drain()
+        with pytest.raises(httpx.ConnectError):
+            await late.get("/v2/models/iris")
+        assert not await gateway.delivered(0.2)
+        go.set()
+        answer = await asking
+        assert (answer.status_code, len(answer.content)) == (200, 1_000_000)
+        assert answer.headers["connection"] == "close"
+    assert await gateway.delivered(10.0)
+    await gateway.stop()
+    assert await gateway.delivered(10.0)
+    await gateway.drain()

@@ -182,3 +182,13 @@ def test_the_annotation_becomes_a_flag() -> None:
     asked = program.spec_of(effective(model(), annotations={"mlship.dev/accelerate": "exact"}), own())
     assert flag(asked, "--accelerate") == "exact"
     assert "--accelerate" not in program.spec_of(effective(model()), own()).argv
+
+
+@pytest.mark.parametrize(
+    ("timeout", "grace"), [(None, 65), (1, 65), (60, 65), (61, 605), (601, 3605), (86400, 86405), (100000, 100005)]
+)
+def test_a_replica_has_the_time_of_its_slowest_request_to_end(timeout: int | None, grace: int) -> None:
+    predictor = model() if timeout is None else {**model(), "timeout": timeout}
+    spec = program.spec_of(effective(predictor), own())
+    assert (spec.stop_grace, flag(spec, "--drain-seconds")) == (grace, str(grace - 2))
+    assert grace - 2 > (timeout or 60)

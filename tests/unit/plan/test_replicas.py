@@ -59,10 +59,15 @@ def test_one_that_ended_for_good_is_started_anew() -> None:
     assert assign(replica("new-0", phase=Phase.EXITED)).start == (0,)
 
 
-def test_one_that_is_ending_is_waited_for_before_its_ordinal_is_started_again() -> None:
+def test_nobody_waits_for_one_that_takes_its_time_to_end() -> None:
     made = assign(replica("new-0", phase=Phase.TERMINATING))
-    assert made.start == ()
+    assert made.start == (1,)
     assert names(made.ending) == ["new-0"]
+    found = replica("new-0"), replica("new-1", phase=Phase.TERMINATING), replica("new-2", phase=Phase.KILLING)
+    assert assign(*found, wanted=3).start == (3, 4)
+    assert assign(*found, replica("new-3", phase=Phase.STARTING), replica("new-4"), wanted=3).start == ()
+    settled = assign(replica("new-0"), replica("new-3"), replica("new-4"), wanted=2)
+    assert (settled.start, names(settled.keep), names(settled.stop)) == ((), ["new-0", "new-3"], ["new-4"])
 
 
 @pytest.mark.parametrize("phase", [Phase.STARTING, Phase.BACKOFF, Phase.TERMINATING, Phase.EXITED])

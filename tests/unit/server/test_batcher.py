@@ -232,7 +232,7 @@ def test_a_drain_whose_time_is_over_ends_everybody() -> None:
         assert not await queue.drained(asyncio.get_running_loop().time() + 5)
         queue.abandon("time is over.")
         found = await asyncio.gather(*tasks, return_exceptions=True)
-        assert [type(one) for one in found] == [errors.NotReady, errors.NotReady]
+        assert [(type(one), getattr(one, "retry_after", None)) for one in found] == [(errors.NotReady, 1.0)] * 2
         assert len(runner.started) == 1
         runner.end()
         assert await queue.drained(asyncio.get_running_loop().time() + 5)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+import queue
 import signal
 import socket
 import subprocess
@@ -11,6 +12,7 @@ import textwrap
 import threading
 from typing import Any
 
+import grpc
 import httpx
 import pytest
 
@@ -136,6 +138,32 @@ def test_a_drain_ends_when_its_time_is_over_and_says_so_to_who_waits(start: Any,
     thread.join(60)
     assert (answers[0].status_code, answers[0].json()["code"]) == (503, "NotReady")
     assert "its drain time is over" in answers[0].json()["error"]
+
+
+def test_who_is_still_sending_or_has_a_stream_open_is_told_too(start: Any, tmp_path: pathlib.Path) -> None:
+    path = model(tmp_path / "m", STUCK)
+    grpc_path = tmp_path / "grpc"
+    server = start("--model-path", str(path), "--model-name", "m", "--drain-seconds", "0.2", "--grpc-socket", grpc_path)
+    server.until_ready()
+    with socket.socket(socket.AF_UNIX) as upload, grpc.insecure_channel(f"unix:{grpc_path}") as channel:
+        upload.connect(str(server.path))
+        upload.sendall(b"POST /v2/models/m/infer HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{")
+        asked: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        stream = channel.stream_stream("/inference.GRPCInferenceService/ModelStreamInfer")(iter(asked.get, None))
+        asked.put(b"no message")
+        assert b"ModelInferRequest" in next(stream)
+        server.process.send_signal(signal.SIGTERM)
+        assert server.wait() == 0
+        assert stream.code() is grpc.StatusCode.UNAVAILABLE
+        assert "its drain time is over" in stream.details()
+        asked.put(None)
+        answer = b"".join(iter(lambda: upload.recv(65536), b"")).decode()
+    head, _, body = answer.partition("\r\n\r\n")
+    assert head.startswith("HTTP/1.1 503")
+    assert "\r\nretry-after: 1\r\n" in head
+    assert "\r\nconnection: close" in head
+    assert json.loads(body)["code"] == "NotReady"
+    assert "Traceback" not in server.log
 
 
 def test_a_second_signal_cuts_the_drain_short(start: Any, tmp_path: pathlib.Path) -> None:

@@ -6,6 +6,7 @@ import concurrent.futures
 import json
 import pathlib
 import signal
+import socket
 import textwrap
 from collections.abc import Callable
 from typing import Any
@@ -354,6 +355,27 @@ def test_grpc_waits_for_a_load_too(world: World, pool: Pool) -> None:
         found = call(oip.message("ModelMetadataRequest")(name="a"), timeout=30)
     assert found.outputs[0].name == "y"
     assert world.loads("a") == 1
+
+
+def test_what_is_under_way_at_the_end_may_still_load(world: World, pool: Pool) -> None:
+    world.put("a", value=4)
+    server = pool()
+    content = json.dumps({"inputs": [{"name": "x", "shape": [1], "datatype": "INT64", "data": [1]}]}).encode()
+    with socket.socket(socket.AF_UNIX) as upload:
+        upload.settimeout(60)
+        upload.connect(str(server.path))
+        head = b"POST /v2/models/a/infer HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(content)
+        upload.sendall(head + content[:10])
+        # Who comes later is answered: so that of the first a part has come.
+        assert server.http.get("/v2/health/live").status_code == 200
+        server.process.send_signal(signal.SIGTERM)
+        server.until(lambda: any(line["event"] == "draining" for line in server.lines))
+        assert world.loads("a") == 0
+        upload.sendall(content[10:])
+        answer = b"".join(iter(lambda: upload.recv(65536), b""))
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert world.loads("a") == 1
+    assert server.wait() == 0
 
 
 def test_a_server_that_loads_all_takes_entries_too(world: World, start: model_server.Start) -> None:

@@ -67,6 +67,11 @@ class Stop:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Hurry:
+    """What is ending shall end now: nobody waits any longer for what it has under way."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Restart:
     """It shall end and start anew, by somebody's wish and thus without back-off."""
 
@@ -76,7 +81,9 @@ class DeadlinePassed:
     """``Process.deadline`` has come."""
 
 
-Event = Start | Adopted | Lost | Spawned | SpawnFailed | Ready | NotReady | Exited | Stop | Restart | DeadlinePassed
+Event = (
+    Start | Adopted | Lost | Spawned | SpawnFailed | Ready | NotReady | Exited | Stop | Hurry | Restart | DeadlinePassed
+)
 
 # Effects: what to do about it, in order.
 

@@ -42,6 +42,7 @@ EXIT_POINTLESS = 65
 HEALTHY_AFTER = 60.0
 LONGEST_BACKOFF = 60.0
 KILL_AGAIN_AFTER = 5.0
+HURRIED_GRACE = 5.0
 FAILURES_TO_NOT_READY = 3
 _POINTLESS_LEVEL = 6
 
@@ -281,6 +282,15 @@ def _terminating(process: Process, now: float, **changes: Any) -> Step:
     return ending, (events.Signal(process.pid, signal.SIGTERM),)
 
 
+def _hurry(process: Process, event: events.Hurry, now: float) -> Step:
+    """A second SIGTERM, by which the model server cuts its drain short and tells those who wait."""
+    if process.pid is None:
+        return process, ()
+    soon = now + HURRIED_GRACE
+    hurried = dataclasses.replace(process, deadline=soon if process.deadline is None else min(process.deadline, soon))
+    return hurried, (events.Note("told to end now"), events.Signal(process.pid, signal.SIGTERM))
+
+
 def _start_took_too_long(process: Process, event: events.DeadlinePassed, now: float) -> Step:
     _expect_due(process, event, now)
     said = f"; it last said: {process.message}" if process.message else ""
@@ -346,11 +356,13 @@ _TABLE: dict[tuple[Phase, type], Callable[[Process, Any, float], Step]] = {
     (Phase.TERMINATING, events.SpawnFailed): _spawn_failed_while_ending,
     (Phase.TERMINATING, events.Exited): _ended_as_told,
     (Phase.TERMINATING, events.Stop): _stop_after_all,
+    (Phase.TERMINATING, events.Hurry): _hurry,
     (Phase.TERMINATING, events.Restart): _start_after_end,
     (Phase.TERMINATING, events.DeadlinePassed): _grace_over,
     (Phase.KILLING, events.Start): _start_after_end,
     (Phase.KILLING, events.Exited): _ended_as_told,
     (Phase.KILLING, events.Stop): _stop_after_all,
+    (Phase.KILLING, events.Hurry): _already,
     (Phase.KILLING, events.Restart): _start_after_end,
     (Phase.KILLING, events.DeadlinePassed): _kill_again,
     (Phase.STOPPED, events.Start): _start,

@@ -15,7 +15,7 @@ import logging
 import os
 import pathlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from mlship import aio, cores, errors, home
 from mlship.backends.local import (
@@ -89,8 +89,7 @@ class Supervisor:
         self._threads = concurrent.futures.ThreadPoolExecutor(_STARTS_AT_ONCE, thread_name_prefix="supervisor")
         self._units: dict[str, unit.Unit] = {}
         self._subscribers: list[Callable[[str], None]] = []
-        self._empty = asyncio.Event()
-        self._empty.set()
+        self._forgot = asyncio.Event()
         self._largest_log = largest_log
         self._look_at_logs_every = look_at_logs_every
         self._ahead: dict[str, str] = {}
@@ -164,11 +163,33 @@ class Supervisor:
         """Everything that is kept running or is ending."""
         return tuple(self._units)
 
-    async def stop_all(self, seconds: float) -> bool:
-        """End everything, wait for it at most ``seconds``; True if all has ended."""
-        for key in self.keys:
+    async def stop_all(self, seconds: float, *, but: Collection[str] = ()) -> bool:
+        """End everything ``but`` some keys and wait for it; True if all has ended.
+
+        What has not after ``seconds`` is told to end now, and killed some seconds later.
+        """
+        ending = [key for key in self.keys if key not in but]
+        for key in ending:
             self.stop(key)
-        return await aio.wait_event(self._empty, seconds)
+        if not await self._gone(ending, seconds):
+            self.hurry()
+        return await self._gone(ending, process.HURRIED_GRACE + process.KILL_AGAIN_AFTER)
+
+    def hurry(self) -> None:
+        """Have end now what is ending."""
+        for held in self._units.values():
+            if held.process.phase in (observed.Phase.TERMINATING, observed.Phase.KILLING):
+                held.deliver(events.Hurry())
+
+    async def _gone(self, keys: Iterable[str], seconds: float) -> bool:
+        try:
+            async with asyncio.timeout(seconds):
+                while not self._units.keys().isdisjoint(keys):
+                    self._forgot.clear()
+                    await self._forgot.wait()
+        except TimeoutError:
+            return False
+        return True
 
     async def close(self) -> None:
         """Let go of everything and leave it running."""
@@ -196,7 +217,6 @@ class Supervisor:
 
     def _add(self, record: records.Record) -> unit.Unit:
         held = self._units[record.key] = unit.Unit(record, self._world)
-        self._empty.clear()
         return held
 
     def _share(self) -> int:
@@ -215,8 +235,7 @@ class Supervisor:
 
     def _forget(self, key: str) -> None:
         del self._units[key]
-        if not self._units:
-            self._empty.set()
+        self._forgot.set()
 
     async def _rotate_logs(self) -> None:
         while True:

@@ -60,7 +60,8 @@ class Request:
     """A request whose head has been read. ``names`` are the parts of the path that the route leaves open.
 
     The body is there already (``body``) or comes by ``receive``. ``hangup``: callables that are called when the client
-    goes; None where nobody can tell. ``model`` and ``received`` are filled in on the way, for metrics.
+    goes; None where nobody can tell. ``cuts``: callables that are told why the body is waited for no longer; None where
+    nobody will say so. ``model`` and ``received`` are filled in on the way, for metrics.
     """
 
     method: str
@@ -70,6 +71,7 @@ class Request:
     body: bytes | None = None
     path: str = ""
     hangup: set[Callable[[], None]] | None = None
+    cuts: set[Callable[[str], None]] | None = None
     model: str = ""
     received: int = 0
 
@@ -117,6 +119,7 @@ async def read_body(request: Request, *, limit: int, deadline: float) -> bytes:
 
     Raises:
         SpecError: too large (413), too slow (408), of an unknown encoding (415), or not what it says it is.
+        NotReady: the server could not wait for it any longer.
         Hangup: the client has gone before it was complete.
     """
     return (await receive_body(request, limit=limit, deadline=deadline)).inflated(limit)
@@ -162,11 +165,24 @@ async def _arrived(request: Request, *, limit: int, deadline: float) -> bytes:
         raise too_large(size, limit)
     if request.receive is None:
         return b""
+    loop, cuts = asyncio.get_running_loop(), set() if request.cuts is None else request.cuts
+    said = ""
+
+    def cut(why: str) -> None:
+        nonlocal said
+        said = why
+        waiting.reschedule(loop.time())
+
     try:
-        async with asyncio.timeout_at(deadline):
+        async with asyncio.timeout_at(deadline) as waiting:
+            cuts.add(cut)
             return await _collect(request.receive, limit)
     except TimeoutError:
+        if said:
+            raise errors.NotReady(said, retry_after=1.0) from None
         raise Refused("the request's body did not arrive within the request's time.", status=408) from None
+    finally:
+        cuts.discard(cut)
 
 
 async def _collect(receive: Receive, limit: int) -> bytes:

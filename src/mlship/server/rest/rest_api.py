@@ -49,6 +49,7 @@ class App:
         self._models = inference.models
         # Paths that were asked for lately; what callers write is bounded.
         self.known: dict[bytes, Found] = {}
+        self._cuts: set[Callable[[str], None]] = set()
         self._table = routing.Table(
             [
                 *rest_v1.routes(point),
@@ -69,12 +70,18 @@ class App:
             receive=receive,
             path=raw.decode("latin-1"),
             hangup=scope.get("extensions", {}).get(HANGUP),
+            cuts=self._cuts,
         )
 
         async def reply(response: exchange.Response, request_id: str) -> None:
             await exchange.respond(send, response, request_id=request_id)
 
         await self._serve(request, reply)
+
+    def cut(self, why: str) -> None:
+        """Wait no longer for bodies that are still coming: their requests are answered with ``NotReady(why)``."""
+        for told in list(self._cuts):
+            told(why)
 
     async def _serve(self, request: exchange.Request, reply: Reply) -> None:
         try:

@@ -124,6 +124,12 @@ class Call(streams.Stream):
         if self._leave is not None:
             self._leave()
 
+    def cut(self, error: Exception) -> None:
+        # Last fields need no window: who reads slowly is told why the rest of the answer does not come.
+        self.unsend()
+        self.gone()
+        self.fail(error)
+
     def message(self, parts: tuple[bytes, ...], trailers: bytes | None) -> None:
         """Send a message and, unless None, the end of the call."""
         size = sum(map(len, parts))

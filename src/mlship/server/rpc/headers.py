@@ -185,3 +185,15 @@ def _length(size: int) -> bytes:
         rest >>= 7
     out.append(rest)
     return bytes(out)
+
+
+class Block:
+    """A header block of which more is to come."""
+
+    __slots__ = ("count", "flags", "number", "text")
+
+    def __init__(self, number: int, flags: int, text: bytes) -> None:
+        self.number = number
+        self.flags = flags
+        self.text = text
+        self.count = 0

@@ -87,7 +87,7 @@ class Connection(asyncio.Protocol):
         self._expects_preface = True
         self._streams: dict[int, streams.Stream] = {}
         self._last = 0
-        self._block: _Block | None = None
+        self._block: headers.Block | None = None
         self._received = 0
         self._leaving = False
         self._said_goodbye = False
@@ -208,7 +208,7 @@ class Connection(asyncio.Protocol):
         if flags & frames.PRIORITISED:
             payload = payload[5:]
         if not flags & frames.END_HEADERS:
-            self._block = _Block(number, flags, payload)
+            self._block = headers.Block(number, flags, payload)
             return
         self._fields(flags, number, payload)
 
@@ -352,6 +352,11 @@ class Connection(asyncio.Protocol):
         self.sender.write(frames.frame(frames.PING, 0, 0, _LAST_PING))
         self._late = self._loop.call_later(_LAST_PING_SECONDS, self._goodbye)
 
+    def cut(self, error: Exception) -> None:
+        """End every call with ``error``."""
+        for stream in list(self._streams.values()):
+            stream.cut(error)
+
     def abort(self) -> None:
         """End now."""
         self._transport.abort()
@@ -368,18 +373,6 @@ class Connection(asyncio.Protocol):
         self._rest = b""
         self.sender.write(frames.goaway(self._last, error.code, str(error).encode()))
         self.sender.close()
-
-
-class _Block:
-    """A header block of which more is to come."""
-
-    __slots__ = ("count", "flags", "number", "text")
-
-    def __init__(self, number: int, flags: int, text: bytes) -> None:
-        self.number = number
-        self.flags = flags
-        self.text = text
-        self.count = 0
 
 
 def _unpadded(payload: bytes) -> bytes:

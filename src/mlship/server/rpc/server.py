@@ -43,6 +43,11 @@ class Server:
         else:
             self._servers.append(await loop.create_server(made, sock=listener))
 
+    def cut(self, error: Exception) -> None:
+        """End every call under way with ``error``, streams and those that are still being received included."""
+        for connection in list(self._everybody.connections):
+            connection.cut(error)
+
     async def stop(self, grace: float) -> None:
         """No new connections and calls; those under way have ``grace`` seconds."""
         for server in self._servers:

@@ -54,6 +54,10 @@ class Stream(abc.ABC):
         """A piece of the request; ``end``: the last one. Whoever is done with bytes calls ``grant``."""
 
     @abc.abstractmethod
+    def cut(self, error: Exception) -> None:
+        """The server can wait no longer: end with ``error`` what is not answered yet."""
+
+    @abc.abstractmethod
     def gone(self) -> None:
         """The peer has given the stream up, or the connection has ended: nobody waits for an answer."""
 
@@ -66,6 +70,12 @@ class Stream(abc.ABC):
     def send(self, head: bytes, data: bytes, trailers: bytes | None) -> None:
         """Send fields, bytes and, unless None, the last fields; what the peer does not take yet waits here."""
         self.connection.sender.send(self, head, data, trailers)
+
+    def unsend(self) -> None:
+        """Forget what the peer has not taken yet of what was sent; last fields may still follow."""
+        self.out.clear()
+        self.trailers = None
+        self.connection.sender.waiting.pop(self.id, None)
 
     def reset(self, code: frames.Code) -> None:
         """Give the stream up."""

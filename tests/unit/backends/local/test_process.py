@@ -330,3 +330,25 @@ def test_from_everywhere_a_stop_leads_to_the_end(story):
     if talk.phase is Phase.KILLING:
         talk.say(events.Exited(ended(signal=9)))
     assert talk.phase is Phase.STOPPED
+
+
+def test_what_is_ending_can_be_told_to_end_now():
+    talk = Talk(stop_grace=3600)
+    talk.run()
+    talk.say(events.Stop())
+    assert talk.say(events.Hurry()) == [events.Signal(7, TERM)]
+    assert talk.waits == process.HURRIED_GRACE
+    assert talk.say(events.Hurry(), after=1) == [events.Signal(7, TERM)]
+    assert talk.waits == process.HURRIED_GRACE - 1
+    assert talk.at_deadline() == [events.Signal(7, KILL)]
+    assert talk.say(events.Hurry()) == []
+
+
+def test_a_hurry_before_it_was_spawned_changes_nothing():
+    talk = Talk(stop_grace=30)
+    talk.say(events.Start())
+    talk.say(events.Stop())
+    assert talk.say(events.Hurry()) == []
+    assert talk.say(events.Spawned(7)) == [events.Signal(7, TERM)]
+    with pytest.raises(process.IllegalEvent):
+        Talk().say(events.Hurry())

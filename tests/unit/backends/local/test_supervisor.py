@@ -16,7 +16,7 @@ import pytest
 import model_server
 from mlship import errors, home
 from mlship.api import runtime
-from mlship.backends.local import jobs, pids, records, supervisor
+from mlship.backends.local import jobs, pids, process, records, supervisor
 from mlship.plan import actions, observed
 
 Phase = observed.Phase
@@ -508,3 +508,19 @@ async def test_a_cold_start_tells_its_phases_too(world, until, tmp_path):
     assert sight.startup.how is observed.How.COLD
     assert list(dict(sight.startup.phases)) == ["import", "listening", "load", "warm-up"]
     assert dict(sight.startup.phases)["import"] > 0
+
+
+async def test_stop_all_leaves_what_it_is_told_to_and_hurries_what_takes_too_long(world, until, monkeypatch):
+    monkeypatch.setattr(process, "HURRIED_GRACE", 0.2)
+    held = await world.started()
+    for name in ("stays", "slow"):
+        held.ensure(name, world.job("--ignore-term", name=name, stop_grace=3600))
+    await until(lambda: ready(held, "stays")() and ready(held, "slow")())
+    held.hurry()
+    assert await held.stop_all(0.1, but=("stays",))
+    assert held.keys == ("stays",)
+    stopping = asyncio.create_task(held.stop_all(3600))
+    await until(lambda: held.observe("stays").process.phase is observed.Phase.TERMINATING)
+    held.hurry()
+    assert await stopping
+    assert held.keys == ()

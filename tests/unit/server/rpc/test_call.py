@@ -12,6 +12,7 @@ import grpc
 import grpc.aio
 import pytest
 
+from mlship import errors
 from mlship.server.rpc import frames
 
 PATH = "/test.Test/"
@@ -217,3 +218,57 @@ async def test_a_call_without_a_task_that_fails_or_is_given_up(client: Any, plac
     client.send(client.call(5, b"never", path=PATH + "Begin"), frames.reset(5, frames.Code.CANCEL))
     async with asyncio.timeout(10):
         await place.cancelled.wait()
+
+
+@pytest.mark.parametrize("method", ["Wait", "Begin"])
+async def test_a_call_that_is_cut_ends_with_the_reason_and_its_handler_with_it(
+    place: Any, client: Any, method: str
+) -> None:
+    client.send(client.call(1, b"never", path=PATH + method))
+    await place.begun.wait()
+    place.server.cut(errors.NotReady("time is over", retry_after=1.0))
+    _, fields = await client.answer(1)
+    assert (fields["grpc-status"], fields["grpc-message"]) == ("14", "time is over")
+    assert fields["grpc-retry-pushback-ms"] == "1000"
+    await place.cancelled.wait()
+
+
+async def test_a_call_that_is_still_coming_is_cut(place: Any, client: Any) -> None:
+    client.send(client.headers(1), frames.frame(frames.DATA, 0, 1, b"\0\0\0\0\x09some"))
+    await alive_beside(client)
+    place.server.cut(errors.NotReady("time is over"))
+    data, fields = await client.answer(1)
+    assert (data, fields["grpc-status"]) == (b"", "14")
+    # What still comes of it is passed over.
+    client.send(frames.frame(frames.DATA, frames.END_STREAM, 1, b" more"))
+    await alive_beside(client, 5)
+
+
+async def test_an_answer_that_is_read_slowly_is_cut_with_the_reason(place: Any, client: Any) -> None:
+    client.send(client.call(1, b"200000", path=PATH + "Large"))
+    sent = 0
+    while sent < frames.DEFAULT_WINDOW:
+        sent += len((await client.until(frames.DATA, 1)).payload)
+    place.server.cut(errors.NotReady("time is over"))
+    data, fields = await client.answer(1)
+    assert (data, fields["grpc-status"]) == (b"", "14")
+
+
+@pytest.mark.parametrize("asked", [[], [b"a"], [b"a", b"wait"]])
+async def test_a_stream_that_is_cut_says_why(place: Any, channel: grpc.aio.Channel, asked: list[bytes]) -> None:
+    call = channel.stream_stream(PATH + "Stream")()
+    for message in asked:
+        await call.write(message)
+    if b"wait" in asked:
+        await place.begun.wait()
+    assert [await call.read() for message in asked if message != b"wait"] == [b"A"] * (b"a" in asked)
+    await channel.unary_unary(PATH + "Echo")(b"it has come")
+    place.server.cut(errors.NotReady("time is over"))
+    assert await call.code() is grpc.StatusCode.UNAVAILABLE
+    assert await call.details() == "time is over"
+
+
+async def alive_beside(client: Any, number: int = 3) -> None:
+    """What was sent before has come."""
+    client.send(client.call(number))
+    assert (await client.answer(number))[0][5:] == b"hello"

@@ -42,6 +42,9 @@ class Quiet(streams.Stream):
     def data(self, chunk: bytes, *, end: bool) -> None:
         pass
 
+    def cut(self, error: Exception) -> None:
+        pass
+
     def gone(self) -> None:
         pass
 
@@ -86,3 +89,21 @@ async def test_nothing_is_sent_for_a_stream_that_was_given_up() -> None:
     stream.send(b"head", b"data", b"end")
     carrier.sender.write_out()
     assert b"".join(carrier.kept.written) == frames.reset(1, frames.Code.CANCEL)
+
+
+async def test_what_was_not_taken_yet_can_be_left_out() -> None:
+    carrier = Carrier()
+    stream = Quiet(carrier, 1)
+    stream.allowed = 3
+    stream.send(b"head", b"abcdef", b"good end")
+    assert carrier.sender.waiting
+    stream.unsend()
+    assert not carrier.sender.waiting
+    stream.send(b"", b"", b"bad end")
+    await asyncio.sleep(0)
+    sent = b"".join(carrier.kept.written)
+    assert sent.endswith(b"bad end")
+    assert b"abc" in sent
+    assert b"def" not in sent
+    assert b"good end" not in sent
+    assert carrier.finished == [stream]
