@@ -6,6 +6,7 @@ begin with ``$ `` are commands, the others what they print; ``...`` stands for a
 which is written before the commands that follow. A document may rely on ``model.pkl`` and the folder ``examples``.
 """
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -149,8 +150,8 @@ class Reader:
 
     def serve(self, command: str) -> None:
         """A model server in the background, on ports that are free here, until the document ends."""
-        for documented in re.findall(r"--(?:grpc-)?port (\d+)", command):
-            self._ports[documented] = free_port()
+        documented = re.findall(r"--(?:grpc-)?port (\d+)", command)
+        self._ports |= dict(zip(documented, free_ports(len(documented)), strict=True))
         started = subprocess.Popen(
             ["bash", "-c", f"exec {self.localised(command)}"], env=self.environ, cwd=self._folder,
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
@@ -160,10 +161,9 @@ class Reader:
         wait_ready(f"http://localhost:{http}/v2/health/ready", started)
 
     def localised(self, command: str) -> str:
-        command = command.replace(DOCUMENTED_URL, self._gateway)
-        for documented, port in self._ports.items():
-            command = command.replace(documented, str(port))
-        return command
+        """The command with the addresses of this run, all put in at once: a port may have another's digits in it."""
+        here = {DOCUMENTED_URL: self._gateway} | {documented: str(port) for documented, port in self._ports.items()}
+        return re.sub("|".join(map(re.escape, here)), lambda found: here[found[0]], command)
 
     @property
     def environ(self) -> dict[str, str]:
@@ -186,10 +186,13 @@ class Reader:
             time.sleep(0.2)
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+def free_ports(count: int) -> list[int]:
+    """Ports that are free now, no two of them the same."""
+    with contextlib.ExitStack() as held:
+        probes = [held.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]
 
 
 def wait_ready(url: str, server: subprocess.Popen) -> None:
