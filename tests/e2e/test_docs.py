@@ -118,6 +118,7 @@ class Reader:
 
     def run(self, step: Step) -> None:
         program = step.command.split()[0]
+        self.choose(re.findall(r"--(?:grpc-|api-)?port (\d+)", step.command))
         if program == "make":
             check_make(step.command.split()[1:])
         elif program == "pip":
@@ -150,8 +151,6 @@ class Reader:
 
     def serve(self, command: str) -> None:
         """A model server in the background, on ports that are free here, until the document ends."""
-        documented = re.findall(r"--(?:grpc-)?port (\d+)", command)
-        self._ports |= dict(zip(documented, free_ports(len(documented)), strict=True))
         started = subprocess.Popen(
             ["bash", "-c", f"exec {self.localised(command)}"], env=self.environ, cwd=self._folder,
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
@@ -159,6 +158,10 @@ class Reader:
         self.servers.append(started)
         http = self._ports[re.search(r"--port (\d+)", command)[1]]
         wait_ready(f"http://localhost:{http}/v2/health/ready", started)
+
+    def choose(self, documented: list[str]) -> None:
+        """Have free ports here stand for these."""
+        self._ports |= dict(zip(documented, free_ports(len(documented)), strict=True))
 
     def localised(self, command: str) -> str:
         """The command with the addresses of this run, all put in at once: a port may have another's digits in it."""
