@@ -96,7 +96,7 @@ def _installed() -> Iterator[Installation]:
     finally:
         launch.stop(made.where, replicas=True, deadline=40)
         # The control plane gives its lock back a moment before its process has ended.
-        _, left = psutil.wait_procs(made.processes(), timeout=5)
+        _, left = psutil.wait_procs(made.processes(), timeout=30)
         for process in left:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.send_signal(signal.SIGKILL)

@@ -31,7 +31,7 @@ def client(gateway: xds.Gateway) -> httpx.AsyncClient:
     return httpx.AsyncClient(base_url=gateway.listen.url, timeout=15, limits=limits)
 
 
-async def until(condition, seconds: float = 10.0) -> None:
+async def until(condition, seconds: float = 30.0) -> None:
     async with asyncio.timeout(seconds):
         while not condition():
             await asyncio.sleep(0.002)
