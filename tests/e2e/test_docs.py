@@ -18,6 +18,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import tomllib
 import urllib.request
@@ -34,7 +35,8 @@ from mlship.api import load
 from mlship.cli import main
 from mlship.plan import catalogue
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
+# Each command has a deadline of its own; a document has many.
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 ROOT = pathlib.Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -224,8 +226,8 @@ def check_pip(command: str) -> None:
 
 @pytest.fixture
 def reader(shared_installation) -> Iterator[Reader]:
-    folder = shared_installation.where.root.parent / "work"
-    folder.mkdir()
+    # One for each document: what one leaves when it fails is not in the way of the next.
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="work-", dir=shared_installation.where.root.parent))
     rows, labels = load_iris(return_X_y=True)
     pipeline = make_pipeline(StandardScaler(), LogisticRegression()).fit(rows, labels)
     (folder / "model.pkl").write_bytes(pickle.dumps(pipeline))
