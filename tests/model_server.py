@@ -110,7 +110,8 @@ class Server:
 
     @property
     def lines(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.log.splitlines() if line.startswith("{")]
+        whole = self.log.rpartition("\n")[0]
+        return [json.loads(line) for line in whole.splitlines() if line.startswith("{")]
 
     def until(self, condition: Callable[[], object]) -> None:
         """Wait until ``condition`` holds, at most the deadline."""

@@ -176,7 +176,7 @@ def _logged(process: subprocess.Popen[bytes], log: pathlib.Path, event: str) -> 
 
 
 def _wait_ready(process: subprocess.Popen[bytes], log: pathlib.Path, address: str) -> None:
-    with httpx.Client(trust_env=False) as http:
+    with httpx.Client(trust_env=False, timeout=_DEADLINE) as http:
         _until(process, log, lambda: http.get(f"http://{address}/v2/health/ready").status_code == 200 or None)
 
 

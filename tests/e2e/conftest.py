@@ -72,16 +72,17 @@ class Installation:
 
     def processes(self) -> list[psutil.Process]:
         """Everything that belongs to this home, found by its command line."""
-        found = []
-        for process in psutil.process_iter(["cmdline"]):
-            command = " ".join(process.info["cmdline"] or [])
-            if str(self.where.root) in command and process.pid != os.getpid():
-                found.append(process)
-        return found
+        return self.one("")
 
     def one(self, word: str) -> list[psutil.Process]:
         """Its processes of a kind: mlship.control.main, mlship.server.main or envoy."""
-        return [process for process in self.processes() if word in " ".join(process.cmdline())]
+        found = []
+        for process in psutil.process_iter(["cmdline", "ppid"]):
+            # As it was when it was listed: one that ends meanwhile has none that could be asked for again.
+            command = " ".join(process.info["cmdline"] or [])
+            if str(self.where.root) in command and word in command and process.pid != os.getpid():
+                found.append(process)
+        return found
 
 
 @contextlib.contextmanager
@@ -95,7 +96,7 @@ def _installed() -> Iterator[Installation]:
     finally:
         launch.stop(made.where, replicas=True, deadline=40)
         # The control plane gives its lock back a moment before its process has ended.
-        _, left = psutil.wait_procs(made.processes(), timeout=5)
+        _, left = psutil.wait_procs(made.processes(), timeout=30)
         for process in left:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.send_signal(signal.SIGKILL)

@@ -4,9 +4,12 @@ import json
 import time
 
 import joblib
+import pytest
 from sklearn import datasets, ensemble
 
+# A proof is made at a low priority, and so late where everything is busy.
 DEADLINE = 180.0
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(2 * DEADLINE + 120)]
 
 
 def settled(installation, name):
@@ -25,7 +28,7 @@ def test_a_forest_is_compiled_and_told_of(installation, tmp_path):
     features, target = datasets.load_wine(return_X_y=True)
     fitted = ensemble.RandomForestClassifier(50, random_state=0).fit(features, target)
     joblib.dump(fitted, tmp_path / "wine.joblib")
-    installation.ok("deploy", str(tmp_path / "wine.joblib"))
+    installation.ok("deploy", str(tmp_path / "wine.joblib"), "--port", "auto")
     before = installation.ok("predict", "wine", "--data", json.dumps(features[:5].tolist()))
     status = settled(installation, "wine")
     found = status["mlship"]["acceleration"]

@@ -176,5 +176,5 @@ def test_down_ends_replicas_whose_control_plane_was_killed(installation, iris):
         process.wait(10)
     assert len(installation.one("mlship.server.main")) == 1
     assert "everything has ended" in installation.ok("down")
-    _, left = psutil.wait_procs(installation.processes(), timeout=5)
+    _, left = psutil.wait_procs(installation.processes(), timeout=30)
     assert left == []

@@ -6,6 +6,7 @@ begin with ``$ `` are commands, the others what they print; ``...`` stands for a
 which is written before the commands that follow. A document may rely on ``model.pkl`` and the folder ``examples``.
 """
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -17,6 +18,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import tomllib
 import urllib.request
@@ -33,7 +35,8 @@ from mlship.api import load
 from mlship.cli import main
 from mlship.plan import catalogue
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
+# Each command has a deadline of its own; a document has many.
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 ROOT = pathlib.Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -117,6 +120,7 @@ class Reader:
 
     def run(self, step: Step) -> None:
         program = step.command.split()[0]
+        self.choose(re.findall(r"--(?:grpc-|api-)?port (\d+)", step.command))
         if program == "make":
             check_make(step.command.split()[1:])
         elif program == "pip":
@@ -149,8 +153,6 @@ class Reader:
 
     def serve(self, command: str) -> None:
         """A model server in the background, on ports that are free here, until the document ends."""
-        for documented in re.findall(r"--(?:grpc-)?port (\d+)", command):
-            self._ports[documented] = free_port()
         started = subprocess.Popen(
             ["bash", "-c", f"exec {self.localised(command)}"], env=self.environ, cwd=self._folder,
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
@@ -159,11 +161,14 @@ class Reader:
         http = self._ports[re.search(r"--port (\d+)", command)[1]]
         wait_ready(f"http://localhost:{http}/v2/health/ready", started)
 
+    def choose(self, documented: list[str]) -> None:
+        """Have free ports here stand for these."""
+        self._ports |= dict(zip(documented, free_ports(len(documented)), strict=True))
+
     def localised(self, command: str) -> str:
-        command = command.replace(DOCUMENTED_URL, self._gateway)
-        for documented, port in self._ports.items():
-            command = command.replace(documented, str(port))
-        return command
+        """The command with the addresses of this run, all put in at once: a port may have another's digits in it."""
+        here = {DOCUMENTED_URL: self._gateway} | {documented: str(port) for documented, port in self._ports.items()}
+        return re.sub("|".join(map(re.escape, here)), lambda found: here[found[0]], command)
 
     @property
     def environ(self) -> dict[str, str]:
@@ -186,10 +191,13 @@ class Reader:
             time.sleep(0.2)
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+def free_ports(count: int) -> list[int]:
+    """Ports that are free now, no two of them the same."""
+    with contextlib.ExitStack() as held:
+        probes = [held.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]
 
 
 def wait_ready(url: str, server: subprocess.Popen) -> None:
@@ -218,8 +226,8 @@ def check_pip(command: str) -> None:
 
 @pytest.fixture
 def reader(shared_installation) -> Iterator[Reader]:
-    folder = shared_installation.where.root.parent / "work"
-    folder.mkdir()
+    # One for each document: what one leaves when it fails is not in the way of the next.
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="work-", dir=shared_installation.where.root.parent))
     rows, labels = load_iris(return_X_y=True)
     pipeline = make_pipeline(StandardScaler(), LogisticRegression()).fit(rows, labels)
     (folder / "model.pkl").write_bytes(pickle.dumps(pipeline))

@@ -130,7 +130,7 @@ def test_a_dead_zygote_is_replaced_by_a_start_of_its_own(installation, iris):
 def zygotes(installation):
     """Children of its control plane, which hold the libraries of a format."""
     (plane,) = installation.one("mlship.control.main")
-    return [one for one in plane.children() if "mlship.server.zygote" in " ".join(one.cmdline())]
+    return [one for one in installation.one("mlship.server.zygote") if one.info["ppid"] == plane.pid]
 
 
 def test_a_model_that_is_gone_from_source_and_cache_is_told_at_once(installation, iris, tmp_path):

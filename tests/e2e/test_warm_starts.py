@@ -29,7 +29,8 @@ def answers(installation):
 def starts(installation):
     """How each start of the one replica went, from its log."""
     (path,) = (installation.where.logs / "default" / "iris").glob("*-0.log")
-    lines = (json.loads(line) for line in path.read_text().splitlines() if line.startswith("{"))
+    whole = path.read_text().rpartition("\n")[0]
+    lines = (json.loads(line) for line in whole.splitlines() if line.startswith("{"))
     return [line["how"] for line in lines if line["event"] == "started"]
 
 
@@ -77,6 +78,9 @@ def test_a_zygote_that_hangs_means_a_cold_start(serving):
     until(lambda: starts(serving) == ["forked", "cold"])
     assert "started cold" in serving.where.control_log.read_text()
     assert not zygote.is_running()
+    # Its log says that it has started before the control plane has asked it.
+    with serving.control as control:
+        control.wait_ready("iris", deadline=30)
     assert answers(serving)
 
 

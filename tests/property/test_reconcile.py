@@ -269,13 +269,13 @@ def test_eventually(
         world.begin(KEY, plan.actions)
         world.route(KEY, plan.route)
         status = plan.status
-        # What has just happened is not in the plan yet.
-        troubled = trouble > 0
-        if troubled:
+        # The plan of this turn knows nothing of the trouble in it: the end is a turn without.
+        quiet = not trouble
+        if trouble:
             trouble -= _trouble(world, data)
         sick = [one.id for one in world.facts(KEY).replicas if one.phase is Phase.RUNNING and not one.ready]
         times = [at for at in (world.time.next(), plan.wake_at) if at is not None]
-        if not troubled and not times and not plan.actions and not sick:
+        if quiet and not times and not plan.actions and not sick:
             break
         for one in sick if not trouble else []:
             world.recover(one)

@@ -415,7 +415,7 @@ class Pushed(Life):
         return dataclasses.replace(seen, demand=dataclasses.replace(demand, gated=True))
 
     async def until_measured(self, value: float, *, active: bool) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while True:
                 found = self.seen().demand.metrics.get("external-push")
                 if found is not None and (found.stable, found.active) == (value, active):
@@ -436,7 +436,7 @@ async def test_a_scaler_that_pushes_wakes_a_service_from_zero_and_lets_it_rest()
 
         scaler.values["jobs"] = [(0, 15.0)]
         scaler.push(True)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             assert await anext(measured.watch()) == KEY
         await life.until_measured(3.0, active=True)
         life.run(5)

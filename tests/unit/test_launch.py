@@ -9,6 +9,7 @@ import signal
 import subprocess
 from collections.abc import Callable, Iterator
 
+import psutil
 import pytest
 
 from mlship import client, errors, home, launch
@@ -117,8 +118,13 @@ def test_what_an_earlier_one_wrote_is_not_told(tmp_path: pathlib.Path):
 
 def test_one_that_holds_the_home_and_is_silent_is_waited_for_only_so_long(tmp_path: pathlib.Path):
     where = home.Home(tmp_path)
-    with listeners.lock(where.control_pid), pytest.raises(errors.BackendError, match="did not answer within 3 s"):
-        launch.ensure_running(where, deadline=3)
+    with listeners.lock(where.control_pid):
+        with pytest.raises(errors.BackendError, match="did not answer within 3 s"):
+            launch.ensure_running(where, deadline=3)
+        # One that comes up late must find the home held, too.
+        found = psutil.process_iter(["cmdline"])
+        started = [one for one in found if str(tmp_path) in " ".join(one.info["cmdline"] or [])]
+        assert psutil.wait_procs(started, timeout=60)[1] == []
 
 
 def test_a_home_that_cannot_be_made(tmp_path: pathlib.Path):

@@ -229,7 +229,8 @@ class Feeds:
         if not wanted:
             return None
         pids = [one.replica.pid for one in wanted if one.replica.pid is not None]
-        found = await asyncio.to_thread(self._processes.read, pids, now)
+        # The time at which they are read: a thread may begin late, and what passed meanwhile is work, not load.
+        found = await asyncio.to_thread(lambda: self._processes.read(pids, self._clock()))
         for one in wanted:
             usage = found.get(one.replica.pid or 0)
             if usage is not None:

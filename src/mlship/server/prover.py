@@ -73,7 +73,13 @@ class Prover:
 
     async def _run(self, source: loading.Source, folder: pathlib.Path) -> str:
         # Not asyncio's own: on uvloop it forks, which gRPC's threads make noise about.
-        child = await asyncio.to_thread(_start, command(source, folder))
+        starting = asyncio.get_running_loop().run_in_executor(None, _start, command(source, folder))
+        try:
+            child = await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            # The thread starts it all the same, and nobody else would know of it.
+            starting.add_done_callback(_end)
+            raise
         try:
             said = await asyncio.to_thread(_until_end, child)
         finally:
@@ -103,6 +109,13 @@ def command(source: loading.Source, folder: pathlib.Path) -> list[str]:
 
 def _start(command_line: list[str]) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command_line, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+
+def _end(started: asyncio.Future[subprocess.Popen[bytes]]) -> None:
+    """End what was given up while it was being started."""
+    if not started.cancelled() and started.exception() is None:
+        with started.result() as child:
+            child.kill()
 
 
 def _until_end(child: subprocess.Popen[bytes]) -> bytes:

@@ -142,7 +142,7 @@ async def test_a_closed_world_takes_no_orders_and_ends_its_watches() -> None:
     rest = asyncio.ensure_future(_all(news))
     await asyncio.sleep(0)
     await world.close()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         assert await rest == []
     with pytest.raises(errors.BackendError):
         await world.apply(KEY, [START])
@@ -155,7 +155,7 @@ async def _all(news: object) -> list[observed.ServiceKey]:
 async def test_followed_logs_go_on() -> None:
     world = running()
     lines = world.logs(KEY, tail=5, follow=True)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         assert (await anext(lines)).text == "ready"
         coming: asyncio.Future[base.LogLine] = asyncio.ensure_future(anext(lines))
         await asyncio.sleep(0)

@@ -37,7 +37,7 @@ async def test_every_request_is_sent_to_a_real_server_and_its_status_counted():
     load = openloop.Load(url, openloop.request_of(url, b"body", []), rate=100.0, seconds=1.0, connections=4)
     async with server:
         await load.run()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             await asyncio.gather(*handlers)
     found = openloop.figures(load.outcomes, due=load.due, seconds=1.0)
     assert (seen, load.due, found["failed"]) == (100, 100, 10.0)

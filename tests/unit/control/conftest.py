@@ -78,7 +78,7 @@ async def kept(open_ledger: Callable[..., object]) -> AsyncIterator[ledger.Ledge
 def until() -> Callable[..., object]:
     """Waits for a condition with a deadline, giving the loop its turns."""
 
-    async def wait(condition: Callable[[], object], seconds: float = 10.0) -> object:
+    async def wait(condition: Callable[[], object], seconds: float = 30.0) -> object:
         async with asyncio.timeout(seconds):
             while not (found := condition()):
                 await asyncio.sleep(0.005)

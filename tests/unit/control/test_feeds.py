@@ -131,7 +131,7 @@ async def test_a_jump_is_told_at_once(until: Callable[..., object]) -> None:
         made.follow(IRIS, TRAFFIC, seen(IRIS))
         await until(lambda: value(made, policies.Kind.CONCURRENCY) == 0.0)  # type: ignore[misc]
         admin.active = 500
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             async for key in made.watch():
                 assert key == IRIS
                 break
@@ -143,7 +143,7 @@ async def test_the_beginning_of_a_load_is_told_too(until: Callable[..., object])
         made.follow(IRIS, TRAFFIC, seen(IRIS))
         await until(lambda: value(made, policies.Kind.CONCURRENCY) == 0.0)  # type: ignore[misc]
         admin.active = 5
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             assert await anext(made.watch()) == IRIS
         await until(lambda: len(admin.asked) > 8)  # type: ignore[misc]
         assert not made._pressing, "it goes on and is no news"

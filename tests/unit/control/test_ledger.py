@@ -246,7 +246,7 @@ async def test_a_closed_watcher_ends_at_once(kept):
     waiting = asyncio.ensure_future(watcher.next(60))
     await asyncio.sleep(0)
     watcher.close()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         assert await waiting == ()
 
 

@@ -394,5 +394,5 @@ async def test_watches_can_be_tables(plane):
 async def test_watches_end_when_the_server_goes(plane):
     async with Watch(plane.http, RUNTIMES) as watch:
         plane.behind.closing.set()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             assert await watch.rest() == []

@@ -56,7 +56,7 @@ def reading(made: feeds.Feeds) -> readings.Reading:
 
 
 async def woken(made: feeds.Feeds) -> observed.ServiceKey:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         return await anext(made.watch())
 
 

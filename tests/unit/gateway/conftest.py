@@ -185,7 +185,7 @@ async def upstream(where: home.Home) -> AsyncIterator[Callable[[str], Awaitable[
         made = Upstream(where.sockets / f"{name}.h", name)
         task = asyncio.create_task(made.server.serve())
         started.append((made, task))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while not made.server.started:
                 await asyncio.sleep(0.005)
         return made

@@ -7,6 +7,7 @@ import pathlib
 import pickle
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -115,7 +116,30 @@ async def test_one_that_takes_too_long_is_ended(
     state = begun(source)
     await prover.Prover(after=0, deadline=0.2).follow(source, state, loader=loader)
     assert state.report.reason == "the proof was given up after 0.2 s"
-    assert all(child.wait(30) == -9 for child in started)
+    assert {await asyncio.to_thread(child.wait, 30) for child in started} <= {-9}
+
+
+async def test_one_that_is_given_up_while_it_is_being_started_is_ended(
+    source: loading.Source, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[subprocess.Popen[bytes]] = []
+    go = threading.Event()
+    start = prover._start
+
+    def slowly(line: list[str]) -> subprocess.Popen[bytes]:
+        assert go.wait(30)
+        started.append(start(line))
+        return started[-1]
+
+    monkeypatch.setattr(prover, "_start", slowly)
+    runs(monkeypatch, "import time; time.sleep(1000)")
+    said = await prover.Prover(after=0, deadline=0.05).prove(source, tmp_path)
+    assert said == "the proof was given up after 0.05 s"
+    go.set()
+    async with asyncio.timeout(30):
+        while not started or started[0].returncode is None:
+            await asyncio.sleep(0.01)
+    assert started[0].returncode == -9
 
 
 async def test_a_server_that_ends_takes_its_proof_along(

@@ -66,7 +66,7 @@ async def result_of(runner: worker.Runner, call: worker.Call | None = None) -> w
         future.set_result(result)
 
     runner.start([call or worker.Call(inputs={"x": np.asarray([1])})], done)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         return await future
 
 

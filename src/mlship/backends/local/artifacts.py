@@ -232,8 +232,11 @@ class Artifacts:
 
     async def _compare(self, held: _Held) -> None:
         """Mark as stale what has changed at its source."""
+        before = held.stamp
         seen = await self._stamp(held)
-        if seen is not None and held.stamp and seen != held.stamp and not held.dropped and held.fetch is None:
+        if held.stamp != before or held.fetch is not None or held.dropped:
+            return  # the look was at what was there before
+        if seen is not None and before and seen != before:
             self._set(held, stale=True)
 
     async def _stamp(self, held: _Held) -> str | None:

@@ -150,9 +150,11 @@ def server(answers):
 
         def do_GET(self):
             self.do_HEAD()
-            self.wfile.write(answers[0][1])
+            body = answers[0][1]
+            # Before the client has it all, and asks again.
             if len(answers) > 1:
                 answers.pop(0)
+            self.wfile.write(body)
 
         def log_message(self, *_):
             pass
@@ -197,6 +199,33 @@ async def test_a_server_is_asked_once_a_minute_by_itself(tmp_path):
             await made.settled()
             made.now += 61
             assert (await made.until(lambda fact: fact.stale)).state is State.READY
+
+
+async def test_a_look_from_before_the_bytes_came_says_nothing_of_them(tmp_path, monkeypatch):
+    model = tmp_path / "model.bin"
+    model.write_bytes(b"one")
+    looks, go, whole = [], threading.Event(), artifacts.fetch.stamp
+
+    def slowly(*given, **more):
+        looks.append(whole(*given, **more))
+        assert len(looks) > 1 or go.wait(30)
+        return looks[-1]
+
+    async with bench(tmp_path / "home") as made:
+        made.held.bring(IRIS, str(model))
+        before = await made.settled()
+        monkeypatch.setattr(artifacts.fetch, "stamp", slowly)
+        async with asyncio.timeout(30):
+            while not looks:
+                await asyncio.sleep(0.005)
+            model.write_bytes(b"two!")
+            made.held.bring(IRIS, str(model))
+            await made.until(lambda fact: fact.digest != before.digest)
+            told = made.held.observe(IRIS)
+            go.set()
+            while len(looks) < 3:  # the third begins when the second is over, and that when the first is
+                assert made.held.observe(IRIS) == told
+                await asyncio.sleep(0.005)
 
 
 async def test_looking_again_at_what_failed_fetches_it_now(tmp_path):

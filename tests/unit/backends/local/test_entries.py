@@ -83,7 +83,7 @@ async def world(tmp_path: pathlib.Path) -> AsyncIterator[World]:
 
 
 async def holds(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not condition():
             await asyncio.sleep(0.005)
 

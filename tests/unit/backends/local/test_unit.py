@@ -25,7 +25,7 @@ def sight(held, holds):
 
 async def test_wanting_it_again_does_not_shorten_the_back_off_of_a_failed_start(world, until):
     held = await world.started()
-    job = world.job("--ready-file", "/nowhere", "--ignore-term", start_deadline=0.5, stop_grace=1.0)
+    job = world.job("--ready-file", "/nowhere", "--ignore-term", start_deadline=2.0, stop_grace=1.0)
     held.ensure(KEY, job)
     await until(sight(held, lambda now: now.phase is Phase.TERMINATING))
     held.ensure(KEY, job)

@@ -6,7 +6,6 @@ import pathlib
 import signal
 import socket
 import sys
-import threading
 import time
 
 import psutil
@@ -205,15 +204,18 @@ def test_replicas_outlive_their_zygote_and_the_next_start_gets_another(nursery):
     assert connects(nursery.folder / "http")
 
 
-def test_one_that_dies_over_a_request_is_unavailable(nursery):
+def test_one_that_dies_over_a_request_is_unavailable(nursery, monkeypatch):
     nursery.fork().line.close()
-    pid = nursery.zygotes.pids()["python"]
+    pid, answer = nursery.zygotes.pids()["python"], zygotes._Zygote._born
+
+    def die(held, line):
+        os.kill(pid, signal.SIGKILL)
+        return answer(held, line)
+
     os.kill(pid, signal.SIGSTOP)
-    waiting = threading.Timer(0.05, os.kill, (pid, signal.SIGKILL))
-    waiting.start()
+    monkeypatch.setattr(zygotes._Zygote, "_born", die)
     with pytest.raises(zygotes.Unavailable, match="it has ended"):
         nursery.fork()
-    waiting.join()
     assert nursery.zygotes.pids() == {}
 
 

@@ -140,7 +140,7 @@ async def told(point: endpoint.Endpoint, made: exchange.Request, prepare: endpoi
     future: asyncio.Future[exchange.Response] = asyncio.get_running_loop().create_future()
     point.begin(prepare, made, future.set_result)
     assert not future.done(), "told from within"
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         return await future
 
 
@@ -209,7 +209,7 @@ async def test_a_large_body_for_a_full_queue_is_refused_before_it_is_read(loaded
 
     try:
         inside = [answered(job(decode, lambda *_: exchange.Response(body=b"y"))) for _ in range(2)]
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while not begun.is_set():
                 await asyncio.sleep(0)
             with pytest.raises(errors.Overloaded, match="the queue is full"):
@@ -240,7 +240,7 @@ async def test_a_large_body_that_is_declared_for_a_full_queue_is_not_even_receiv
 async def test_who_leaves_a_large_body_behind_is_told_nothing(loaded: endpoint.Endpoint) -> None:
     made = held(b"x" * (endpoint.LARGE + 1))
     loaded.begin(job(plain, lambda *_: pytest.fail("")), made, lambda _: pytest.fail("told"))()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while len(loaded.tasks):
             await asyncio.sleep(0)
 

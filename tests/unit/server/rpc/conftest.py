@@ -127,7 +127,7 @@ class Client:
 
     async def next(self) -> Frame:
         """The next frame."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             head = await self.reader.readexactly(9)
             high, low, kind, flags, stream = struct.unpack(">HBBBI", head)
             payload = await self.reader.readexactly(high << 8 | low)
@@ -159,7 +159,7 @@ class Client:
         """The GOAWAY, after which nothing comes."""
         found = await self.until(frames.GOAWAY)
         with contextlib.suppress(ConnectionResetError):  # It was closed with something unread.
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 await self.reader.read()
         return found
 

@@ -111,7 +111,7 @@ async def test_large_requests_are_let_in_piece_by_piece(client: Any) -> None:
 
 async def test_a_reset_ends_the_call_and_nothing_else(place: Any, client: Any) -> None:
     client.send(client.call(1, path=PATH + "Wait"))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         await place.begun.wait()
         client.send(frames.reset(1, frames.Code.CANCEL))
         await place.cancelled.wait()
@@ -121,7 +121,7 @@ async def test_a_reset_ends_the_call_and_nothing_else(place: Any, client: Any) -
 
 async def test_a_connection_that_ends_ends_its_calls(place: Any, client: Any) -> None:
     client.send(client.call(1, path=PATH + "Wait"))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         await place.begun.wait()
         client.writer.transport.abort()
         await place.cancelled.wait()
@@ -214,7 +214,7 @@ def path_of(method: str) -> list[tuple[str, str]]:
 async def test_another_protocol_is_told_so(place: Any) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", place.port)
     writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         assert b"this port speaks gRPC" in await reader.read()
     writer.close()
 
@@ -224,7 +224,7 @@ async def test_who_says_nothing_is_not_waited_for(place: Any, monkeypatch: pytes
     reader, writer = await asyncio.open_connection("127.0.0.1", place.port)
     writer.write(frames.PREFACE[:10])
     with pytest.raises(ConnectionResetError):
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while await reader.read(1000):
                 pass
             raise ConnectionResetError
