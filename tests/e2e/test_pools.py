@@ -59,6 +59,14 @@ def ask(installation, name: str) -> float:
     return round(answer.json()["predictions"][0], 6)
 
 
+def invoked(installation, path: str, host: str = "") -> float:
+    """What a client of MLflow's scoring server is answered."""
+    body = {"dataframe_split": {"columns": ["x"], "data": [[3.0]]}}
+    answer = httpx.post(f"{installation.url}{path}", json=body, headers={"host": host} if host else {}, timeout=30)
+    assert answer.status_code == 200, answer.text
+    return round(answer.json()["predictions"][0], 6)
+
+
 def status(installation, name: str, kind: str = "isvc") -> dict:
     with installation.control as control:
         return control.get(kind, name).get("status") or {}
@@ -77,6 +85,12 @@ def test_twenty_models_share_two_processes_from_the_first_to_the_last(installati
     for number, name in enumerate(paths):
         assert ask(installation, name) == 3.0 * (number + 1)
     assert installation.ok("predict", "m3", "--data", "[[2.0]]").strip() == "8.0"
+    assert invoked(installation, "/serving/default/m3/invocations") == 12.0
+    assert invoked(installation, "/invocations", host="m4-default.localhost") == 15.0
+    assert invoked(installation, "/v2/models/m5/invocations") == 18.0
+    rows = tmp_path / "rows.csv"
+    rows.write_text("x\n3.0\n")
+    assert installation.ok("predict", "m6", "--file", str(rows)).strip() == "21.0"
     until("m0 is loaded", lambda: status(installation, "m0")["modelStatus"]["states"]["activeModelState"] == "Loaded")
     assert status(installation, "m0")["mlship"]["pool"] == "modelmesh.sklearn"
 
@@ -154,6 +168,10 @@ def test_trained_models_are_served_by_the_service_they_name(installation, tmp_pa
     installation.ok("apply", "--wait", "60", "-f", "-", stdin=listed(trained("two", 2.0), trained("three", 3.0)))
     assert "/serving/default/many" in installation.ok("list")
     assert float(installation.ok("predict", "three", "--data", "[[2.0]]")) == pytest.approx(6.0)
+    assert invoked(installation, "/serving/default/many/v2/models/three/invocations") == 9.0
+    rows = tmp_path / "rows.csv"
+    rows.write_text("x\n3.0\n")
+    assert float(installation.ok("predict", "two", "--file", str(rows))) == pytest.approx(6.0)
     for name, factor in (("two", 2.0), ("three", 3.0)):
         until(f"{name} is ready", lambda name=name: condition(installation, name, "tm").get("status") == "True")
         url = status(installation, name, "tm")["url"]
