@@ -177,14 +177,14 @@ async def _around(
     kept: store.Store, catalog: resources.Catalog, key: observed.ServiceKey
 ) -> tuple[_Objects, _Objects, _Objects]:
     """The runtimes of a service's namespace, those for all, and what may scale it; asked for in one turn."""
-    (namespaced, cluster), scaled = await aio.both(
-        aio.both(
-            kept.page(catalog.kind("ServingRuntime").id, namespace=key.namespace),
-            kept.page(catalog.kind("ClusterServingRuntime").id),
-        ),
-        scalers_of(kept, catalog, key),
-    )
-    return namespaced.items, cluster.items, scaled
+
+    async def runtimes() -> tuple[_Objects, _Objects]:
+        own = kept.page(catalog.kind("ServingRuntime").id, namespace=key.namespace)
+        namespaced, cluster = await aio.both(own, kept.page(catalog.kind("ClusterServingRuntime").id))
+        return namespaced.items, cluster.items
+
+    (namespaced, cluster), scaled = await aio.both(runtimes(), scalers_of(kept, catalog, key))
+    return namespaced, cluster, scaled
 
 
 async def scalers_of(kept: store.Store, catalog: resources.Catalog, service: observed.ServiceKey) -> _Objects:

@@ -157,8 +157,7 @@ class Loop:
             await self._farewell(key)
             return None
         # Together, so that all are on disk after one flush.
-        written = aio.both(self._write(key, world.service, decision), self._tell(key.namespace, decision.scalers))
-        await aio.both(written, self._enter(key, decision))
+        await aio.both(self._write(key, world.service, decision), self._enter(key, decision))
         if decision.route is not None and decision.route.pool is not None and self._pools.turned(key, seen):
             for model in await facts.models_of(self._store, self._catalog, key):
                 await self._queue.add(model, urgent=False)
@@ -225,9 +224,13 @@ class Loop:
         return await self._store.remove(self._key(planned), uid=body["metadata"]["uid"])
 
     async def _write(self, planned: observed.ServiceKey, body: store.Object, decision: seams.Decision) -> None:
-        """Write the status where it has changed."""
-        if decision.status is not None and decision.status != body.get("status"):
-            await self._put(self._key(planned), body["metadata"]["uid"], decision.status)
+        """Write the status where it has changed, and those of what scales it."""
+
+        async def own() -> None:
+            if decision.status is not None and decision.status != body.get("status"):
+                await self._put(self._key(planned), body["metadata"]["uid"], decision.status)
+
+        await aio.both(own(), self._tell(planned.namespace, decision.scalers))
 
     async def _tell(self, namespace: str, scalers: Iterable[seams.Told]) -> None:
         """Write into ScaledObjects what becomes of them."""
