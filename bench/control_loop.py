@@ -1,6 +1,6 @@
 """What one change costs the control plane beside N other services, and what each of them costs it at rest.
 
-    python -m bench.control_loop [--sizes 10 100 1000 10000] [--changes 200] [--json FILE]
+    python -m bench.control_loop [--sizes 10 100 1000 10000] [--changes 200] [--scaled] [--json FILE]
 
 The real store on a real file, the real loop and planner, and a world (``small_world``) that does at once what it is
 asked for. For each N, in processes of their own: N services at zero are stored; the control plane is started; one
@@ -8,7 +8,8 @@ service after the other is given a replica (``minReplicas`` 0 to 1) and loses it
 Measured: the time from the write to the action reaching the backend; the processor time of the whole process for each
 change, status, journal and routes included; processor time while nothing happens; the time from start until every
 service has been looked at, when none has a status yet ("first") and when all have; and the growth of the resident
-memory from the empty control plane to the one with N services, over N.
+memory from the empty control plane to the one with N services, over N. With ``--scaled`` each service has a
+ScaledObject, and rests stopped.
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ class Gateway:
         """See ``seams.Gateway``."""
 
 
-def service(name: str, replicas: int = 0) -> dict[str, Any]:
+def service(name: str, replicas: int = 0, *, stopped: bool = False) -> dict[str, Any]:
     """An InferenceService as a user writes it."""
     return {
         "apiVersion": "serving.kserve.io/v1beta1",
@@ -91,7 +92,10 @@ def service(name: str, replicas: int = 0) -> dict[str, Any]:
             "name": name,
             "namespace": "default",
             "labels": {"team": "fraud"},
-            "annotations": {"autoscaling.knative.dev/initial-scale": "0"},
+            "annotations": {
+                "autoscaling.knative.dev/initial-scale": "0",
+                **({"serving.kserve.io/stop": "true"} if stopped else {}),
+            },
         },
         "spec": {
             "predictor": {
@@ -101,6 +105,22 @@ def service(name: str, replicas: int = 0) -> dict[str, Any]:
                     "storageUri": f"https://models.example.com/{name}/model.joblib",
                 },
             }
+        },
+    }
+
+
+def scaled(name: str, target: str) -> dict[str, Any]:
+    """A ScaledObject as a user writes it; by the time of day, so that nothing has to be measured."""
+    always = {"timezone": "Etc/UTC", "start": "0 0 1 1 *", "end": "0 1 1 1 *", "desiredReplicas": "1"}
+    return {
+        "apiVersion": "keda.sh/v1alpha1",
+        "kind": "ScaledObject",
+        "metadata": {"name": name, "namespace": "default"},
+        "spec": {
+            "scaleTargetRef": {"kind": "InferenceService", "name": target},
+            "minReplicaCount": 1,
+            "maxReplicaCount": 2,
+            "triggers": [{"type": "cron", "metadata": always}],
         },
     }
 
@@ -121,13 +141,13 @@ class Plane:
             self.begun[service] = time.perf_counter()
             self._acted.set()
 
-    def key(self, name: str) -> store.Key:
-        return store.Key(self.catalog.kind("InferenceService").id, "default", name)
+    def key(self, name: str, kind: str = "InferenceService") -> store.Key:
+        return store.Key(self.catalog.kind(kind).id, "default", name)
 
     async def __aenter__(self) -> Plane:
         await self.database.open()
         drained = frozenset(one.id for one in self.catalog.all if one.drained)
-        self.kept = ledger.Ledger(self.database, drained=drained)
+        self.kept = ledger.Ledger(self.database, drained=drained, targets=self.catalog.targets())
         self.meter = metrics.Metrics()
         self.turning = loop.Loop(
             kept=self.kept, catalog=self.catalog, backend=self.backend, gateway=self.gateway,
@@ -165,10 +185,7 @@ class Plane:
         who = observed.ServiceKey("default", name)
         self.begun.pop(who, None)
         began = time.perf_counter()
-        body = service(name, 1)
-        if not replicas:
-            body["metadata"]["annotations"]["serving.kserve.io/stop"] = "true"
-        await self.kept.replace(self.key(name), body)
+        await self.kept.replace(self.key(name), service(name, 1, stopped=not replicas))
         async with asyncio.timeout(_DEADLINE):
             while who not in self.begun:
                 self._acted.clear()
@@ -180,11 +197,14 @@ def _raise(name: str, error: BaseException) -> None:
     raise RuntimeError(f"{name} ended") from error
 
 
-async def fill(folder: pathlib.Path, count: int) -> None:
+async def fill(folder: pathlib.Path, count: int, *, with_scalers: bool = False) -> None:
     async with Plane(folder) as plane:
         for first in range(0, count, 500):
             names = [f"s{number:05d}" for number in range(first, min(count, first + 500))]
-            await asyncio.gather(*(plane.kept.create(plane.key(name), service(name)) for name in names))
+            bodies = [(plane.key(name), service(name, stopped=with_scalers)) for name in names]
+            if with_scalers:
+                bodies += [(plane.key(name, "ScaledObject"), scaled(name, name)) for name in names]
+            await asyncio.gather(*(plane.kept.create(key, body) for key, body in bodies))
 
 
 async def _measure(folder: pathlib.Path, count: int, changes: int) -> dict[str, float]:
@@ -236,7 +256,7 @@ async def _first(folder: pathlib.Path, count: int) -> dict[str, float]:
         return {"first_start_s": await _start(plane, count)}
 
 
-def _one(count: int, changes: int) -> dict[str, float]:
+def _one(count: int, changes: int, *, with_scalers: bool) -> dict[str, float]:
     """One size, its objects stored by a process of its own, so that their making is not in the memory measured."""
     with tempfile.TemporaryDirectory(prefix="mlship-loop-") as name:
         folder = pathlib.Path(name)
@@ -244,7 +264,9 @@ def _one(count: int, changes: int) -> dict[str, float]:
         found: dict[str, float] = {}
         for step in ("--fill", "--first", "--measure"):
             done = subprocess.run(
-                [*command, step, str(count), "--changes", str(changes)], check=True, stdout=subprocess.PIPE
+                [*command, step, str(count), "--changes", str(changes), *(["--scaled"] if with_scalers else [])],
+                check=True,
+                stdout=subprocess.PIPE,
             )
             found |= json.loads(done.stdout)
         found["database_mib"] = sum(one.stat().st_size for one in folder.iterdir()) / 2**20
@@ -276,12 +298,13 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.control_loop", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
     parser.add_argument("--changes", type=int, default=200)
+    parser.add_argument("--scaled", action="store_true", help="each service has a ScaledObject")
     parser.add_argument("--json", type=pathlib.Path)
     for hidden, kind in (("--folder", pathlib.Path), ("--fill", int), ("--first", int), ("--measure", int)):
         parser.add_argument(hidden, type=kind, help=argparse.SUPPRESS)
     asked = parser.parse_args(arguments)
     if asked.fill is not None:
-        aio.run(fill(asked.folder, asked.fill))
+        aio.run(fill(asked.folder, asked.fill, with_scalers=asked.scaled))
         print("{}")
     elif asked.first is not None:
         print(json.dumps(aio.run(_first(asked.folder, asked.first))))
@@ -289,7 +312,7 @@ def main(arguments: Sequence[str]) -> int:
         print(json.dumps(aio.run(_measure(asked.folder, asked.measure, asked.changes))))
     else:
         found = conditions.now()
-        rows = [_one(size, asked.changes) for size in asked.sizes]
+        rows = [_one(size, asked.changes, with_scalers=asked.scaled) for size in asked.sizes]
         print(f"{conditions.line(found)}\n{table(rows)}")
         if asked.json is not None:
             conditions.keep(asked.json, "control_loop", found, rows=rows)

@@ -1,4 +1,4 @@
-"""What the control API's answers say: its errors as the families of ``errors`` again, and whether a service is ready.
+"""What the control API's answers say: errors as the families of ``errors`` again, kinds, whether a service is ready.
 
 The reading half of ``client``, whose users need these functions, too; no request is made here.
 """
@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping
+import urllib.parse
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from mlship import errors
@@ -50,6 +51,44 @@ class Refused(errors.SpecError):
 
 class Unreachable(errors.BackendError):
     """No control plane answers."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of the server. ``names``: all that people may call it, in small letters; ``served``: not only refused."""
+
+    kind: str
+    api_version: str
+    plural: str
+    namespaced: bool
+    names: frozenset[str]
+    short_names: tuple[str, ...] = ()
+    served: bool = True
+
+    def __str__(self) -> str:
+        return f"{self.kind} ({', '.join((self.plural, *self.short_names))})"
+
+    def path(self, namespace: str | None, name: str = "") -> str:
+        """Where its objects are, of one namespace or of all, or one of them."""
+        scope = f"/namespaces/{quoted(namespace)}" if self.namespaced and namespace else ""
+        return f"/apis/{self.api_version}{scope}/{self.plural}" + (f"/{quoted(name)}" if name else "")
+
+
+def kinds(found: Mapping[str, Any]) -> Iterator[Kind]:
+    """The kinds of an APIResourceList."""
+    version = found["groupVersion"]
+    for one in found["resources"]:
+        if "/" in one["name"]:
+            continue
+        short, plural = tuple(one.get("shortNames", ())), one["name"]
+        names = {plural, one["singularName"], one["kind"].lower(), f"{plural}.{version.partition('/')[0]}", *short}
+        served = "all" in one.get("categories", ())
+        yield Kind(one["kind"], version, plural, one["namespaced"], frozenset(names), short, served=served)
+
+
+def quoted(text: str) -> str:
+    """A name as one part of a path."""
+    return urllib.parse.quote(text, safe="")
 
 
 def digest(service: Mapping[str, Any]) -> str:

@@ -15,7 +15,6 @@ import dataclasses
 import enum
 import socket
 import time
-import urllib.parse
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
 
 Object = answers.Object
 Cause = answers.Cause
+Kind = answers.Kind
 Refused = answers.Refused
 Unreachable = answers.Unreachable
 condition = answers.condition
@@ -33,7 +33,8 @@ is_current = answers.is_current
 is_ready = answers.is_ready
 failure = answers.failure
 
-_SERVICE = "inferenceservice"
+_JSON = "application/json"
+_SERVICE, _SERVICES = "inferenceservice", "inferenceservices"
 _TRIES = 5
 
 
@@ -62,18 +63,6 @@ class Event:
     object: Object
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Kind:
-    api_version: str
-    plural: str
-    namespaced: bool
-    names: frozenset[str]
-
-    def path(self, namespace: str | None, name: str = "") -> str:
-        scope = f"/namespaces/{_quoted(namespace)}" if self.namespaced and namespace else ""
-        return f"/apis/{self.api_version}{scope}/{self.plural}" + (f"/{_quoted(name)}" if name else "")
-
-
 class Client:
     """A connection to one control plane.
 
@@ -88,7 +77,7 @@ class Client:
         self._token = token
         self._timeout = timeout
         self._http: httpx.Client | None = None
-        self._kinds: tuple[_Kind, ...] = ()
+        self._kinds: tuple[Kind, ...] = ()
 
     def __enter__(self) -> Client:
         return self
@@ -127,7 +116,7 @@ class Client:
         raise last
 
     def _apply_over(
-        self, old: Object | None, body: Mapping[str, Any], *, kind: _Kind, namespace: str, query: Mapping[str, str]
+        self, old: Object | None, body: Mapping[str, Any], *, kind: Kind, namespace: str, query: Mapping[str, str]
     ) -> Applied:
         if old is None:
             answer = self._send("POST", kind.path(namespace), json=body, query=query)
@@ -149,6 +138,14 @@ class Client:
         """One object; ``kind`` as people write it: isvc, inferenceservice, InferenceService."""
         return self._json("GET", self._kind(kind).path(namespace, name))
 
+    def kind(self, word: str) -> Kind | None:
+        """The kind that a person means, as ``get`` takes it; None when it is none of the server's."""
+        return next((one for one in self._all_kinds() if word.lower() in one.names), None)
+
+    def served(self) -> tuple[Kind, ...]:
+        """The kinds whose objects the server keeps."""
+        return tuple(one for one in self._all_kinds() if one.served)
+
     def list(self, kind: str, *, namespace: str | None = None, selector: str = "") -> list[Object]:
         """All objects of a kind, of one namespace or of all."""
         body = self._json(
@@ -156,6 +153,11 @@ class Client:
         )
         items: list[Object] = body["items"]
         return items
+
+    def table(self, kind: str, *, namespace: str | None = None, name: str = "") -> Object:
+        """All objects of a kind, or one of them, as the server's Table: ``columnDefinitions`` and ``rows``."""
+        path = self._kind(kind).path(namespace, name)
+        return self._json("GET", path, accept=f"{_JSON};as=Table;v=v1;g=meta.k8s.io")
 
     def delete(
         self, kind: str, name: str, *, namespace: str = "default", on_notice: Callable[[str], None] = lambda text: None
@@ -248,9 +250,13 @@ class Client:
             reason=errors.Reason.DEADLINE,
         )
 
-    def why(self, name: str, *, namespace: str = "default", limit: int = 20) -> Object:
-        """``chain`` (text and hint of each link, from the condition down), ``conditions``, ``journal``."""
-        return self._json("GET", _own(namespace, name, "why"), query={"limit": str(limit)})
+    def why(self, name: str, *, namespace: str = "default", limit: int = 20, kind: str = _SERVICE) -> Object:
+        """``chain`` (text and hint of each link, from the condition down), ``conditions``, ``journal``.
+
+        Of the InferenceService of that name, else of the TrainedModel; with ``kind`` of a TrainedModel or ScaledObject.
+        """
+        path = _own(namespace, name, "why", plural=self._kind(kind).plural if kind != _SERVICE else _SERVICES)
+        return self._json("GET", path, query={"limit": str(limit)})
 
     def top(self, *, namespace: str = "") -> Object:
         """How every service is doing now, of one namespace or of all: ``services``, with null for what is not known."""
@@ -277,34 +283,35 @@ class Client:
 
     # The wire.
 
-    def _kind(self, word: str, *, api_version: str = "") -> _Kind:
-        if not self._kinds:
-            self._kinds = tuple(self._discover())
+    def _kind(self, word: str, *, api_version: str = "") -> Kind:
+        """The kind that a person means. Raises ``Refused`` naming those whose objects there may be."""
         lowered = word.lower()
-        found = [one for one in self._kinds if lowered in one.names and api_version in ("", one.api_version)]
-        if found:
-            return found[0]
-        known = ", ".join(sorted({f"{one.plural} ({one.api_version})" for one in self._kinds}))
+        for one in self._all_kinds():
+            if lowered in one.names and api_version in ("", one.api_version):
+                return one
+        known = ", ".join(str(one) for one in self.served())
         asked = f"{word} of {api_version}" if api_version else word
         raise Refused(f"the server knows no kind {asked!r}; it knows {known}", reason=errors.Reason.NOT_FOUND)
 
-    def _discover(self) -> Iterator[_Kind]:
-        for group in self._json("GET", "/apis")["groups"]:
-            for version in group["versions"]:
-                api_version = version["groupVersion"]
-                for one in self._json("GET", f"/apis/{api_version}")["resources"]:
-                    if "/" not in one["name"]:
-                        names = {one["name"], one["singularName"], one["kind"].lower(), *one.get("shortNames", ())}
-                        yield _Kind(api_version, one["name"], one["namespaced"], frozenset(names))
+    def _all_kinds(self) -> tuple[Kind, ...]:
+        if not self._kinds:
+            versions = [one for group in self._json("GET", "/apis")["groups"] for one in group["versions"]]
+            lists = (self._json("GET", f"/apis/{one['groupVersion']}") for one in versions)
+            self._kinds = tuple(kind for one in lists for kind in answers.kinds(one))
+        return self._kinds
 
-    def _json(self, method: str, path: str, *, json: Any = None, query: Mapping[str, str] | None = None) -> Object:
-        body: Object = self._send(method, path, json=json, query=query or {}).json()
+    def _json(
+        self, method: str, path: str, *, json: Any = None, query: Mapping[str, str] | None = None, accept: str = _JSON
+    ) -> Object:
+        body: Object = self._send(method, path, json=json, query=query or {}, accept=accept).json()
         return body
 
-    def _send(self, method: str, path: str, *, json: Any = None, query: Mapping[str, str]) -> httpx.Response:
+    def _send(
+        self, method: str, path: str, *, json: Any = None, query: Mapping[str, str], accept: str = _JSON
+    ) -> httpx.Response:
         connection = self._connection()
         with self._translated():
-            answer = connection.request(method, path, json=json, params=dict(query))
+            answer = connection.request(method, path, json=json, params=dict(query), headers={"Accept": accept})
         if answer.is_error:
             answers.raise_for(answers.status_of(answer), answer.status_code)
         return answer
@@ -373,12 +380,8 @@ class Client:
         return str(self._where.control_socket) if isinstance(self._where, home.Home) else self._where
 
 
-def _own(namespace: str, name: str, what: str) -> str:
-    return f"/mlship/v1/namespaces/{_quoted(namespace)}/inferenceservices/{_quoted(name)}/{what}"
-
-
-def _quoted(text: str) -> str:
-    return urllib.parse.quote(text, safe="")
+def _own(namespace: str, name: str, what: str, *, plural: str = _SERVICES) -> str:
+    return f"/mlship/v1/namespaces/{answers.quoted(namespace)}/{plural}/{answers.quoted(name)}/{what}"
 
 
 def _asked(body: Mapping[str, Any]) -> Object:

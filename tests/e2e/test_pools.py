@@ -8,6 +8,7 @@ import time
 import cloudpickle
 import httpx
 import joblib
+import pandas as pd
 import pytest
 from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import make_pipeline
@@ -35,10 +36,11 @@ def listed(*objects: dict) -> str:
     return "\n---\n".join(json.dumps(one) for one in objects)
 
 
-def times(folder: pathlib.Path, factor: float, name: str = "model.joblib") -> pathlib.Path:
-    """A model that multiplies by ``factor``."""
+def times(folder: pathlib.Path, factor: float, name: str = "model.joblib", *, column: str = "") -> pathlib.Path:
+    """A model that multiplies by ``factor``; with ``column`` it knows that its input is called so."""
     folder.mkdir(parents=True, exist_ok=True)
-    fitted = LinearRegression(fit_intercept=False).fit([[1.0], [2.0]], [factor, 2 * factor])
+    rows = pd.DataFrame({column: [1.0, 2.0]}) if column else [[1.0], [2.0]]
+    fitted = LinearRegression(fit_intercept=False).fit(rows, [factor, 2 * factor])
     joblib.dump(fitted, folder / name)
     return folder / name
 
@@ -59,6 +61,14 @@ def ask(installation, name: str) -> float:
     return round(answer.json()["predictions"][0], 6)
 
 
+def invoked(installation, path: str, host: str = "") -> float:
+    """What a client of MLflow's scoring server is answered."""
+    body = {"dataframe_split": {"columns": [0], "data": [[3.0]]}}
+    answer = httpx.post(f"{installation.url}{path}", json=body, headers={"host": host} if host else {}, timeout=30)
+    assert answer.status_code == 200, answer.text
+    return round(answer.json()["predictions"][0], 6)
+
+
 def status(installation, name: str, kind: str = "isvc") -> dict:
     with installation.control as control:
         return control.get(kind, name).get("status") or {}
@@ -71,12 +81,19 @@ def condition(installation, name: str, kind: str = "isvc", which: str = "Ready")
 
 def test_twenty_models_share_two_processes_from_the_first_to_the_last(installation, tmp_path):
     paths = {f"m{number}": times(tmp_path / f"m{number}", float(number + 1)) for number in range(COUNT)}
+    times(tmp_path / "m6", 7.0, column="x")
     installation.ok("up", "--port", "auto")
     installation.ok("apply", "--wait", "60", "-f", "-", stdin=listed(*(member(*one) for one in paths.items())))
     assert len(installation.one("mlship.server.main")) == 2
     for number, name in enumerate(paths):
         assert ask(installation, name) == 3.0 * (number + 1)
     assert installation.ok("predict", "m3", "--data", "[[2.0]]").strip() == "8.0"
+    assert invoked(installation, "/serving/default/m3/invocations") == 12.0
+    assert invoked(installation, "/invocations", host="m4-default.localhost") == 15.0
+    assert invoked(installation, "/v2/models/m5/invocations") == 18.0
+    rows = tmp_path / "rows.csv"
+    rows.write_text("x\n3.0\n")
+    assert float(installation.ok("predict", "m6", "--file", str(rows))) == pytest.approx(21.0)
     until("m0 is loaded", lambda: status(installation, "m0")["modelStatus"]["states"]["activeModelState"] == "Loaded")
     assert status(installation, "m0")["mlship"]["pool"] == "modelmesh.sklearn"
 
@@ -138,14 +155,15 @@ def test_trained_models_are_served_by_the_service_they_name(installation, tmp_pa
         "spec": {"predictor": {"sklearn": {"protocolVersion": "v2"}}},
     }
 
-    def trained(name: str, factor: float) -> dict:
+    def trained(name: str, factor: float, column: str = "") -> dict:
+        path = times(tmp_path / name, factor, column=column)
         return {
             "apiVersion": "serving.kserve.io/v1alpha1",
             "kind": "TrainedModel",
             "metadata": {"name": name},
             "spec": {
                 "inferenceService": "many",
-                "model": {"framework": "sklearn", "storageUri": str(times(tmp_path / name, factor)), "memory": "64Mi"},
+                "model": {"framework": "sklearn", "storageUri": str(path), "memory": "64Mi"},
             },
         }
 
@@ -154,6 +172,12 @@ def test_trained_models_are_served_by_the_service_they_name(installation, tmp_pa
     installation.ok("apply", "--wait", "60", "-f", "-", stdin=listed(trained("two", 2.0), trained("three", 3.0)))
     assert "/serving/default/many" in installation.ok("list")
     assert float(installation.ok("predict", "three", "--data", "[[2.0]]")) == pytest.approx(6.0)
+    assert invoked(installation, "/serving/default/many/v2/models/three/invocations") == 9.0
+    rows = tmp_path / "rows.csv"
+    rows.write_text("x\n3.0\n")
+    installation.ok("apply", "--wait", "60", "-f", "-", stdin=listed(trained("five", 5.0, column="x")))
+    assert float(installation.ok("predict", "five", "--file", str(rows))) == pytest.approx(15.0)
+    installation.ok("destroy", "tm", "five")
     for name, factor in (("two", 2.0), ("three", 3.0)):
         until(f"{name} is ready", lambda name=name: condition(installation, name, "tm").get("status") == "True")
         url = status(installation, name, "tm")["url"]

@@ -222,7 +222,13 @@ def test_kinds_are_what_people_write(control):
     assert control.list("isvc", selector="a=b") == []
     with pytest.raises(client.Refused, match="rocket") as caught:
         control.get("rocket", "x")
-    assert "inferenceservices" in str(caught.value)
+    assert "InferenceService (inferenceservices, isvc)" in str(caught.value)
+    assert control.kind("ISVC") is not None
+    assert control.kind("rocket") is None
+    assert [one.kind for one in control.served()] == ["InferenceService", "ServingRuntime", "ClusterServingRuntime"]
+    table = control.table("isvc", namespace="default")
+    assert (table["kind"], [row["cells"][0] for row in table["rows"]]) == ("Table", ["iris"])
+    assert control.table("isvc", namespace="default", name="iris")["rows"] == table["rows"]
     with pytest.raises(client.Refused, match="v9"):
         control.apply(service() | {"apiVersion": f"{GROUP}/v9"})
 

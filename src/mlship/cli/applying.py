@@ -6,18 +6,19 @@ leave half of the others in force.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import pathlib
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import typer
 
 from mlship import client, errors, home, launch
 from mlship.api import check, kinds, load
-from mlship.cli import session
+from mlship.cli import naming, session
 
 _SUFFIXES = (".yaml", ".yml", ".json")
 _RUNTIMES = ("ServingRuntime", "ClusterServingRuntime")
@@ -49,17 +50,80 @@ def diff(where: home.Home, *, files: list[str], namespace: str) -> None:
         raise typer.Exit(1)
 
 
-def destroy(where: home.Home, *, names: list[str], namespace: str, wait: float) -> None:
-    """Delete services and wait until their processes have ended."""
-    with session.control(where) as control:
-        found = {name: session.model(control, name, namespace=namespace)["kind"] for name in names}
-        for name, kind in found.items():
-            control.delete(kind, name, namespace=namespace, on_notice=lambda text: session.tell(f"  note: {text}"))
-            if not wait:
-                session.out(f"{namespace}/{name} is ending")
-        for name, kind in found.items() if wait else ():
-            control.wait_gone(name, namespace=namespace, deadline=wait, kind=kind)
-            session.out(f"{namespace}/{name} is gone")
+def destroy(where: home.Home, *, words: Sequence[str], files: Sequence[str], namespace: str, wait: float) -> None:
+    """Delete what is named, or written in files, and wait until it is gone, processes and all."""
+    with session.failures():
+        if bool(words) == bool(files):
+            raise errors.SpecError("destroy needs either names or --file.")
+        written = identities(files, namespace=namespace) if files else []
+        with client.Client(where) as control:
+            doomed, missing = _there(control, written) if files else (_meant(control, words, namespace=namespace), [])
+            for one in doomed:
+                _delete(control, one, wait=wait)
+            for one in doomed if wait else ():
+                control.wait_gone(one.name, namespace=one.namespace, deadline=wait, kind=one.kind)
+                session.out(f"{one.title} is gone")
+            if missing:
+                text = f"Not there, and nothing to destroy: {', '.join(missing)}."
+                raise client.Refused(text, reason=errors.Reason.NOT_FOUND)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Doomed:
+    """What is to be deleted. ``title`` is how it is spoken of."""
+
+    kind: str
+    name: str
+    namespace: str
+    title: str
+
+
+def _meant(control: client.Client, words: Sequence[str], *, namespace: str) -> list[_Doomed]:
+    """What the words name, all of it there. Raises SpecError before anything is deleted."""
+    named = naming.parse(control, words, services=True)
+    if named[0].kind is not None and "/" not in words[0]:
+        _refuse_doubt(control, words, namespace=namespace)
+    found = [(one, one.read(control, namespace=namespace)) for one in named]
+    return [
+        _Doomed(body["kind"], one.name, namespace, f"{namespace}/{one.name}" if one.kind is None else _title(body))
+        for one, body in found
+    ]
+
+
+def _refuse_doubt(control: client.Client, words: Sequence[str], *, namespace: str) -> None:
+    """Raises SpecError when the first word, a kind, is the name of a service as well."""
+    try:
+        session.model(control, words[0], namespace=namespace)
+    except errors.SpecError as error:
+        if error.reason is not errors.Reason.NOT_FOUND:
+            raise
+        return
+    raise errors.SpecError(
+        f"{words[0]} is a kind, and there is a service of that name.",
+        hint=f"Write {words[0]}/{words[1]} for the object of that kind, or isvc/{words[0]} for the service.",
+    )
+
+
+def _there(control: client.Client, written: Iterable[_Doomed]) -> tuple[list[_Doomed], list[str]]:
+    """What of it is there, the last one first, so that what was applied last goes first; the others' titles."""
+    doomed: list[_Doomed] = []
+    missing: list[str] = []
+    for one in written:
+        try:
+            control.get(one.kind, one.name, namespace=one.namespace)
+        except errors.SpecError as error:
+            if error.reason is not errors.Reason.NOT_FOUND:
+                raise
+            missing.append(one.title)
+        else:
+            doomed.insert(0, one)
+    return doomed, missing
+
+
+def _delete(control: client.Client, one: _Doomed, *, wait: float) -> None:
+    control.delete(one.kind, one.name, namespace=one.namespace, on_notice=lambda text: session.tell(f"  note: {text}"))
+    if not wait:
+        session.out(f"{one.title} is ending")
 
 
 def read(files: Iterable[str], *, namespace: str) -> list[dict[str, Any]]:
@@ -83,6 +147,27 @@ def read(files: Iterable[str], *, namespace: str) -> list[dict[str, Any]]:
         if kinds.KINDS[body["kind"]].namespaced:
             body["metadata"].setdefault("namespace", namespace)
     return bodies
+
+
+def identities(files: Iterable[str], *, namespace: str) -> list[_Doomed]:
+    """Who the documents of files are. What else is in them is not judged: what is applied once can always be undone."""
+    found: list[_Doomed] = []
+    for source, text in _texts(files):
+        for document in load.load(text, source=source).documents:
+            metadata = document.raw.get("metadata")
+            metadata = metadata if isinstance(metadata, dict) else {}
+            name = metadata.get("name")
+            kind = kinds.KINDS.get(str(document.raw.get("kind")))
+            if kind is None or not isinstance(name, str):
+                text = f"{source}:{document.line}: {document.title} is no object of a known kind with a name."
+                raise errors.SpecError(text, hint="Nothing was destroyed.")
+            if kind.stance is kinds.Stance.FOREIGN:
+                session.tell(f"skipped  {document.title}: {kind.reason}")
+                continue
+            found.append(_Doomed(kind.kind, name, str(metadata.get("namespace") or namespace), _title(document.raw)))
+    if not found:
+        raise errors.SpecError("There is no object in what was given.", hint="Is the file empty?")
+    return found
 
 
 def _texts(files: Iterable[str]) -> Iterable[tuple[str, str]]:

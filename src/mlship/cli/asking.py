@@ -15,6 +15,8 @@ from typing import Any
 from mlship import client, errors, home
 from mlship.cli import endpoint, session, waking
 
+_MLFLOW = "/invocations"
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Question:
@@ -43,7 +45,9 @@ def run(where: home.Home, question: Question) -> None:
     with session.control(where) as control:
         call = compose(question)
         service = session.model(control, question.name, namespace=question.namespace)
-        url = session.gateway_url(control.status()) + endpoint.path_of(service) + call.path
+        # A server of TrainedModels has to be told which of them is meant.
+        named = f"/v2/models/{question.name}" if service["kind"] == "TrainedModel" and call.path == _MLFLOW else ""
+        url = session.gateway_url(control.status()) + endpoint.path_of(service) + named + call.path
         with waking.told(question.name, lambda: _waking(where, question), stream=sys.stderr):
             answer = endpoint.ask(url, body=call.body, content_type=call.content_type, timeout=question.timeout)
         session.out(show(answer.json(), form=question.output))
@@ -65,7 +69,7 @@ def compose(question: Question) -> Call:
                 "--want does not go with a CSV file: /invocations gives the model's default outputs.",
                 hint="Send the rows as JSON.",
             )
-        return Call("/invocations", text.encode(), "text/csv")
+        return Call(_MLFLOW, text.encode(), "text/csv")
     try:
         body = json.loads(text)
     except ValueError as error:

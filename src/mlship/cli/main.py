@@ -35,6 +35,7 @@ Accelerate = Annotated[
 ]
 Output = Annotated[str, typer.Option("--output", "-o", help="text, json or yaml.")]
 Name = Annotated[str, typer.Argument(help="The service's name.")]
+Words = Annotated[list[str], typer.Argument(help="A service's name, KIND NAME ..., or KIND/NAME ...")]
 Files = Annotated[list[str], typer.Option("--file", "-f", help="A YAML file, a folder of them, or - for stdin.")]
 
 
@@ -94,29 +95,30 @@ def predict(
 
 @app.command("list")
 def list_(
+    kind: Annotated[str, typer.Argument(help="A kind: so, scaledobject, servingruntime ...; without: services.")] = "",
     namespace: Annotated[str, typer.Option("--namespace", "-n", help="One namespace only.")] = "",
     output: Output = "text",
 ) -> None:
-    """List the services."""
+    """List the services, or the objects of a kind."""
     from mlship.cli import showing
 
-    showing.services(_home(), namespace=namespace, output=output)
+    showing.objects(_home(), kind=kind, namespace=namespace, output=output)
 
 
 @app.command()
-def get(name: Name, namespace: Namespace = "default", output: Output = "text") -> None:
-    """Show one service: its state, its address, what it takes and gives."""
+def get(words: Words, namespace: Namespace = "default", output: Output = "text") -> None:
+    """Show a service: its state, its address, what it takes and gives; or objects of any kind."""
     from mlship.cli import showing
 
-    showing.service(_home(), name=name, namespace=namespace, output=output)
+    showing.get(_home(), words=words, namespace=namespace, output=output)
 
 
 @app.command()
-def why(name: Name, namespace: Namespace = "default", output: Output = "text") -> None:
+def why(words: Words, namespace: Namespace = "default", output: Output = "text") -> None:
     """Explain a service's state: from the condition to the process to the last error and the likely fix."""
     from mlship.cli import showing
 
-    showing.why(_home(), name=name, namespace=namespace, output=output)
+    showing.why(_home(), words=words, namespace=namespace, output=output)
 
 
 @app.command()
@@ -146,14 +148,17 @@ def logs(
 
 @app.command()
 def destroy(
-    names: Annotated[list[str], typer.Argument(help="The services' names.")],
+    words: Annotated[list[str] | None, typer.Argument(help="Services' names, KIND NAME ..., or KIND/NAME ...")] = None,
+    file: Annotated[
+        list[str] | None, typer.Option("--file", "-f", help="What a YAML file, a folder of them or - (stdin) declares.")
+    ] = None,
     namespace: Namespace = "default",
     wait: Annotated[float, typer.Option("--wait", min=0, help="Seconds to wait until it is gone; 0: do not.")] = 60,
 ) -> None:
-    """End services and forget them: traffic first, then the processes, in flight requests are finished."""
+    """End services, or what else is named, and forget them: traffic first, then the processes."""
     from mlship.cli import applying
 
-    applying.destroy(_home(), names=names, namespace=namespace, wait=wait)
+    applying.destroy(_home(), words=words or (), files=file or (), namespace=namespace, wait=wait)
 
 
 @app.command()

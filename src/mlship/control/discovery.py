@@ -99,6 +99,8 @@ def _resource(one: resources.Resource) -> dict[str, Any]:
         "kind": one.kind,
         "verbs": _VERBS,
         "shortNames": list(one.short_names),
+        # A kind that is only refused by name has no objects that anybody could ask for.
+        **({"categories": [resources.ALL]} if one.served else {}),
     }
 
 

@@ -9,19 +9,23 @@ import asyncio
 import dataclasses
 import logging
 from collections.abc import AsyncIterator
+from typing import Any
 
 from starlette import requests, responses
 
 from mlship import aio, errors
 from mlship.backends import base
-from mlship.control import bodies, facts, parts, preview, replies, seams, store, top, watching
-from mlship.plan import causes, coldstart, observed, pool, status
+from mlship.control import bodies, facts, parts, planner, preview, replies, seams, store, top, watching
+from mlship.plan import causes, coldstart, observed, pool, scaled, status
 
 log = logging.getLogger("mlship.api")
 
 _MOST_LINES = 100_000
 _AHEAD = 1000
 _POLL_CLOSING = 0.5
+_SCALERS, _TRAINED = "scaledobjects", "trainedmodels"
+# The kinds with a state that can be explained.
+EXPLAINED = ("inferenceservices", _TRAINED, _SCALERS)
 
 
 class Extras:
@@ -30,10 +34,35 @@ class Extras:
     def __init__(self, behind: parts.Parts) -> None:
         self._parts = behind
 
-    async def why(self, request: requests.Request) -> responses.Response:
-        """The causal chain of a service from its condition to the root, its conditions, and its newest plans."""
+    async def why(self, request: requests.Request, *, plural: str) -> responses.Response:
+        """The causal chain of an object from its condition to the root, its conditions, and its newest plans.
+
+        Of a ScaledObject, its own condition, and then all about what it scales.
+        """
+        asked = _service(request)
+        if plural == _SCALERS:
+            return await self._why_scaled(request, asked)
+        key, world = await self._explained(asked, plural=plural)
+        return replies.json(await self._told(request, key, world))
+
+    async def _why_scaled(self, request: requests.Request, asked: observed.ServiceKey) -> responses.Response:
         behind = self._parts
-        key, world = await self._explained(_service(request))
+        body = await behind.kept.get(store.Key(facts.scalers(behind.catalog), asked.namespace, asked.name))
+        own = [_cause(one) for one in scaled.causes_of(body)]
+        found: dict[str, Any] = {"chain": [], "waking": None, "journal": []}
+        target = observed.ServiceKey(asked.namespace, planner.target_of(body))
+        try:
+            found = await self._told(request, target, await facts.world(behind.kept, behind.catalog, target))
+        except errors.SpecError as error:
+            # That its target is gone is what its own condition says.
+            if error.reason is not errors.Reason.NOT_FOUND:
+                raise
+        conditions = (body.get("status") or {}).get("conditions", [])
+        name = f"{asked.namespace}/{asked.name}"
+        return replies.json({**found, "service": name, "chain": [*own, *found["chain"]], "conditions": conditions})
+
+    async def _told(self, request: requests.Request, key: observed.ServiceKey, world: seams.World) -> dict[str, Any]:
+        behind = self._parts
         world = dataclasses.replace(world, past=behind.facts.past(key))
         seen = await behind.facts.of(key)
         chain = behind.planner.explain(world, seen, now=behind.clock())
@@ -42,19 +71,20 @@ class Extras:
         last = newest[-1] if newest else coldstart.recalled(seen.replicas)
         begun = coldstart.underway(seen, behind.clock())
         journal = await behind.book.read(self._key(key), limit=min(limit, 1000))
-        return replies.json(
-            {
-                "service": f"{key.namespace}/{world.service['metadata']['name']}",
-                "chain": [_cause(one) for one in (*chain, *_start(last, seen))],
-                "waking": None if begun is None else {"doing": begun.doing, "seconds": round(begun.seconds, 3)},
-                "conditions": (world.service.get("status") or {}).get("conditions", []),
-                "journal": list(journal),
-            }
-        )
+        return {
+            "service": f"{key.namespace}/{world.service['metadata']['name']}",
+            "chain": [_cause(one) for one in (*chain, *_start(last, seen))],
+            "waking": None if begun is None else {"doing": begun.doing, "seconds": round(begun.seconds, 3)},
+            "conditions": (world.service.get("status") or {}).get("conditions", []),
+            "journal": list(journal),
+        }
 
-    async def _explained(self, key: observed.ServiceKey) -> tuple[observed.ServiceKey, seams.World]:
+    async def _explained(self, key: observed.ServiceKey, *, plural: str) -> tuple[observed.ServiceKey, seams.World]:
         """The service of that name, else the TrainedModel. Raises SpecError (NotFound)."""
         behind = self._parts
+        if plural == _TRAINED:
+            key = pool.trained_key(key.namespace, key.name)
+            return key, await facts.world(behind.kept, behind.catalog, key)
         try:
             return key, await facts.world(behind.kept, behind.catalog, key)
         except errors.SpecError as error:

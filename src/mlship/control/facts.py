@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Collection
 
 from mlship import aio, errors
+from mlship.api import scaledobject
 from mlship.backends import base
 from mlship.control import resources, seams, store
 from mlship.plan import elastic, observed, pool, scaling
@@ -155,7 +156,7 @@ async def world(kept: store.Store, catalog: resources.Catalog, key: observed.Ser
     if pool.trained_name(key):
         return await around(kept, catalog, await kept.get(asked))
     # Asked together, so that the store answers in one turn.
-    service, (namespaced, cluster, scaled) = await aio.both(kept.get(asked), _around(kept, catalog, key.namespace))
+    service, (namespaced, cluster, scaled) = await aio.both(kept.get(asked), _around(kept, catalog, key))
     return seams.World(service, namespaced=namespaced, cluster=cluster, scaled=scaled)
 
 
@@ -167,25 +168,32 @@ async def around(kept: store.Store, catalog: resources.Catalog, body: store.Obje
         return seams.World(body, parent=await _parent(kept, catalog, body))
     if body.get("kind") != _SERVICE:
         return seams.World(body)
-    namespaced, cluster, scaled = await _around(kept, catalog, body["metadata"]["namespace"])
+    key = observed.ServiceKey(body["metadata"]["namespace"], body["metadata"]["name"])
+    namespaced, cluster, scaled = await _around(kept, catalog, key)
     return seams.World(body, namespaced=namespaced, cluster=cluster, scaled=scaled)
 
 
-async def _around(kept: store.Store, catalog: resources.Catalog, namespace: str) -> tuple[_Objects, _Objects, _Objects]:
-    """The runtimes of a namespace, those for all, and what may scale a service of it; asked for in one turn."""
+async def _around(
+    kept: store.Store, catalog: resources.Catalog, key: observed.ServiceKey
+) -> tuple[_Objects, _Objects, _Objects]:
+    """The runtimes of a service's namespace, those for all, and what may scale it; asked for in one turn."""
 
-    async def scalings() -> _Objects:
-        kind = scalers(catalog)
-        return (await kept.page(kind, namespace=namespace)).items if kind else ()
+    async def runtimes() -> tuple[_Objects, _Objects]:
+        own = kept.page(catalog.kind("ServingRuntime").id, namespace=key.namespace)
+        namespaced, cluster = await aio.both(own, kept.page(catalog.kind("ClusterServingRuntime").id))
+        return namespaced.items, cluster.items
 
-    (namespaced, cluster), scaled = await aio.both(
-        aio.both(
-            kept.page(catalog.kind("ServingRuntime").id, namespace=namespace),
-            kept.page(catalog.kind("ClusterServingRuntime").id),
-        ),
-        scalings(),
-    )
-    return namespaced.items, cluster.items, scaled
+    (namespaced, cluster), scaled = await aio.both(runtimes(), scalers_of(kept, catalog, key))
+    return namespaced, cluster, scaled
+
+
+async def scalers_of(kept: store.Store, catalog: resources.Catalog, service: observed.ServiceKey) -> _Objects:
+    """The ScaledObjects whose target may be a service; there may be one for each, so the others are not read."""
+    kind = scalers(catalog)
+    if not kind or pool.trained_name(service):
+        return ()
+    named = (service.name, f"{service.name}{scaledobject.PREDICTOR}")
+    return (await kept.page(kind, namespace=service.namespace, targets=named)).items
 
 
 async def models_of(
@@ -198,10 +206,8 @@ async def models_of(
     page = await kept.page(
         trained.id,
         namespace=service.namespace,
-        where=lambda body: (
-            (body.get("spec") or {}).get("inferenceService") == service.name
-            and not (staying and "deletionTimestamp" in body["metadata"])
-        ),
+        targets=(service.name,),
+        where=lambda body: not (staying and "deletionTimestamp" in body["metadata"]),
     )
     return tuple(pool.trained_key(service.namespace, body["metadata"]["name"]) for body in page.items)
 

@@ -11,14 +11,15 @@ import asyncio
 import copy
 import sys
 import time
+import types
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, TypeVar
 
 import orjson
 
 from mlship import aio
-from mlship.control import objects, sqlite, store
+from mlship.control import objects, resources, sqlite, store
 
 T = TypeVar("T")
 
@@ -32,6 +33,7 @@ class Ledger:
     Args:
         database: an open database; the ledger closes it.
         drained: kinds whose deletion the loop finishes by calling ``remove``.
+        targets: of the kinds whose objects name another, the field they do it in.
         clock: Unix seconds.
         keep_events: how many changes the log holds; a watcher further behind must list again.
     """
@@ -41,11 +43,13 @@ class Ledger:
         database: sqlite.Database,
         *,
         drained: frozenset[str] = frozenset(),
+        targets: Mapping[str, resources.Path] = types.MappingProxyType({}),
         clock: Callable[[], float] = time.time,
         keep_events: int = KEEP_EVENTS,
     ) -> None:
         self._database = database
         self._drained = drained
+        self._targets = targets
         self._clock = clock
         self._keep = keep_events
         self._watchers: set[_Watcher] = set()
@@ -67,14 +71,15 @@ class Ledger:
         resource: str,
         *,
         namespace: str | None = None,
+        targets: Collection[str] | None = None,
         where: Callable[[store.Object], bool] | None = None,
         after: tuple[str, str] | None = None,
         limit: int | None = None,
     ) -> store.Page:
         def work(connection: sqlite.Connection) -> store.Page:
             version = _version(connection)
-            clause, values = _within(resource, namespace)
-            rest = f"FROM objects WHERE {clause} AND (namespace, name) > (?, ?)"
+            source, clause, values = _listed(resource, namespace, targets)
+            rest = f"FROM {source} WHERE {clause} > (?, ?)"
             values = (*values, *(after or ("", "")))
             cut = limit if limit and where is None else -1
             rows = connection.execute(f"SELECT body {rest} ORDER BY namespace, name LIMIT ?", (*values, cut))
@@ -227,7 +232,8 @@ class Ledger:
         version = _next_version(connection)
         new["metadata"]["resourceVersion"] = str(version)
         connection.execute(
-            "INSERT OR REPLACE INTO objects VALUES (?, ?, ?, ?)", (key.resource, key.namespace, key.name, _dump(new))
+            "INSERT OR REPLACE INTO objects (resource, namespace, name, body, target) VALUES (?, ?, ?, ?, ?)",
+            (key.resource, key.namespace, key.name, _dump(new), _target(new, self._targets.get(key.resource, ()))),
         )
         change = store.Change.ADDED if old is None else store.Change.MODIFIED
         self._log(connection, store.Event(change, version, key, new, old))
@@ -323,6 +329,26 @@ def _within(resource: str, namespace: str | None) -> tuple[str, tuple[str, ...]]
     if namespace is None:
         return "resource = ?", (resource,)
     return "resource = ? AND namespace = ?", (resource, namespace)
+
+
+def _target(body: store.Object, path: resources.Path) -> str:
+    """The name that an object has in a field; empty: it names none."""
+    value: Any = body if path else None
+    for part in path:
+        value = value.get(part) if isinstance(value, dict) else None
+    return value if isinstance(value, str) else ""
+
+
+def _listed(resource: str, namespace: str | None, targets: Collection[str] | None) -> tuple[str, str, tuple[str, ...]]:
+    """Where the objects of a list are, the condition for them up to where the list goes on, and its values."""
+    clause, values = _within(resource, namespace)
+    if targets is None:
+        return "objects", f"{clause} AND (namespace, name)", values
+    # Left to itself, SQLite takes the primary key or the index's first half, and reads all of the kind: the plus signs
+    # keep it from that. An empty name is none, and not in the index.
+    named = tuple(targets) or ("",)
+    clause += f" AND target IN ({', '.join('?' * len(named))}) AND target <> '' AND (+namespace, +name)"
+    return "objects INDEXED BY targets", clause, (*values, *named)
 
 
 def _find(connection: sqlite.Connection, key: store.Key) -> store.Object | None:

@@ -14,7 +14,7 @@ import asyncio
 import dataclasses
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
 
 from mlship import aio, cores, errors
 from mlship.backends import base
@@ -40,6 +40,7 @@ WORKERS = 4
 _RETRY = workqueue.Backoff(first=0.5, last=30.0)
 _WATCH_SECONDS = 60.0
 _AGAIN_SECONDS = 0.1
+_PAGE = 500
 
 
 class Loop:
@@ -155,7 +156,7 @@ class Loop:
         if decision.finished and await self._removed(key, world.service):
             await self._farewell(key)
             return None
-        # Together, so that both are on disk after one flush.
+        # Together, so that all are on disk after one flush.
         await aio.both(self._write(key, world.service, decision), self._enter(key, decision))
         if decision.route is not None and decision.route.pool is not None and self._pools.turned(key, seen):
             for model in await facts.models_of(self._store, self._catalog, key):
@@ -206,6 +207,8 @@ class Loop:
         """A service without an object: usually long gone; else what it left running is ended after a grace."""
         self._gateway.want(key, None)
         await self._join(key, None)
+        left = await facts.scalers_of(self._store, self._catalog, key)
+        await self._tell(key.namespace, planner.told(left, key.name, read=planner.Reader(), there=False))
         seen = await self._facts.of(key)
         todo, wake_at = self._orphans.plan(key, seen)
         self._starts.forget(key)
@@ -221,12 +224,23 @@ class Loop:
         return await self._store.remove(self._key(planned), uid=body["metadata"]["uid"])
 
     async def _write(self, planned: observed.ServiceKey, body: store.Object, decision: seams.Decision) -> None:
-        """Write the status where it has changed."""
-        if decision.status is None or decision.status == body.get("status"):
-            return
-        key, given = self._key(planned), store.Precondition(uid=body["metadata"]["uid"])
+        """Write the status where it has changed, and those of what scales it."""
+
+        async def own() -> None:
+            if decision.status is not None and decision.status != body.get("status"):
+                await self._put(self._key(planned), body["metadata"]["uid"], decision.status)
+
+        await aio.both(own(), self._tell(planned.namespace, decision.scalers))
+
+    async def _tell(self, namespace: str, scalers: Iterable[seams.Told]) -> None:
+        """Write into ScaledObjects what becomes of them."""
+        for one in scalers:
+            await self._put(store.Key(facts.scalers(self._catalog), namespace, one.name), one.uid, one.status)
+
+    async def _put(self, key: store.Key, uid: str, status: store.Object) -> None:
+        given = store.Precondition(uid=uid)
         try:
-            await self._store.replace(key, {"status": decision.status}, part=store.Part.STATUS, given=given)
+            await self._store.replace(key, {"status": status}, part=store.Part.STATUS, given=given)
         except errors.SpecError as error:
             # Deleted, or made anew, since it was read: its event is on the way and has the last word.
             if error.reason not in (errors.Reason.NOT_FOUND, errors.Reason.CONFLICT):
@@ -310,7 +324,7 @@ class Loop:
             self._unseen = keys | set(self._pools.keys())
             if not self._unseen:
                 self._gateway.begin()
-        for key in keys | self.known:
+        for key in keys | self.known | await _untargeted(self._store, self._catalog, keys):
             await self._queue.add(key)
         return min(names.version for _, names in found)
 
@@ -361,3 +375,20 @@ def _targets(event: store.Event) -> set[observed.ServiceKey]:
         if target:
             found.add(observed.ServiceKey(event.key.namespace, target))
     return found
+
+
+async def _untargeted(
+    kept: store.Store, catalog: resources.Catalog, there: Collection[observed.ServiceKey]
+) -> set[observed.ServiceKey]:
+    """What ScaledObjects target that is not ``there``: no look at a service would tell them so."""
+    kind, found = facts.scalers(catalog), set()
+    page = await kept.page(kind, limit=_PAGE)
+    while page.items:
+        for body in page.items:
+            namespace = body["metadata"]["namespace"]
+            if not any(observed.ServiceKey(namespace, name) in there for name in planner.may_target(body)):
+                found.add(observed.ServiceKey(namespace, planner.target_of(body)))
+        if page.last is None:
+            break
+        page = await kept.page(kind, after=page.last, limit=_PAGE)
+    return {key for key in found if key.name}

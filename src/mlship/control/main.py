@@ -218,7 +218,7 @@ class Program:
         database = sqlite.Database(self._home.database)
         await database.open()
         drained = frozenset(one.id for one in self._catalog.all if one.drained)
-        kept = ledger.Ledger(database, drained=drained)
+        kept = ledger.Ledger(database, drained=drained, targets=self._catalog.targets())
         try:
             yield kept
         finally:

@@ -13,7 +13,7 @@ from typing import TypeVar
 from mlship import errors
 from mlship.api import extras, load, meta, pooled, runtime, scaledobject, service
 from mlship.control import seams, store
-from mlship.plan import actions, causes, member, member_status, observed, pool, pool_causes, reconcile, trained
+from mlship.plan import actions, causes, member, member_status, observed, pool, pool_causes, reconcile, scaled, trained
 
 log = logging.getLogger("mlship.planner")
 
@@ -31,10 +31,13 @@ class Planner:
         if world.service["kind"] == "TrainedModel":
             return _decision(trained.plan(trained_of(world), seen, now))
         wanted = desired(world, self._read)
-        if pooled.is_member(wanted.service):
+        in_pool = pooled.is_member(wanted.service)
+        shared = in_pool or pooled.is_parent(wanted.service)
+        scalers = told(world.scaled, wanted.service.name, read=self._read, there=True, pooled=shared)
+        if in_pool:
             planned = member.plan(wanted, seen, now)
-            return _decision(planned.plan, membership=planned.membership)
-        return _decision(reconcile.plan(wanted, seen, now), leaves=seen.enlisted)
+            return _decision(planned.plan, membership=planned.membership, scalers=scalers)
+        return _decision(reconcile.plan(wanted, seen, now), leaves=seen.enlisted, scalers=scalers)
 
     def explain(self, world: seams.World, seen: observed.Observed, *, now: float) -> Sequence[causes.Cause]:
         """See ``seams.Planner``."""
@@ -50,7 +53,11 @@ class Planner:
 
 
 def _decision(
-    made: reconcile.Plan, *, membership: pool.Membership | None = None, leaves: observed.Enlisted | None = None
+    made: reconcile.Plan,
+    *,
+    membership: pool.Membership | None = None,
+    leaves: observed.Enlisted | None = None,
+    scalers: tuple[seams.Told, ...] = (),
 ) -> seams.Decision:
     """A plan as the loop needs it. ``leaves``: the pool that a service was in and is in no more."""
     todo = made.actions
@@ -67,6 +74,7 @@ def _decision(
         scaling=made.scaling,
         past=made.past,
         membership=membership,
+        scalers=scalers,
     )
 
 
@@ -76,16 +84,6 @@ class Reader:
     def __init__(self, *, most: int = 1024) -> None:
         self._most = most
         self._known: dict[tuple[str, str], meta.Object | None] = {}
-        self._said: dict[str, None] = {}
-
-    def warn(self, sentence: str) -> None:
-        """Say it in the log, once: what is planned is planned again each second."""
-        if sentence in self._said:
-            return
-        if len(self._said) >= self._most:
-            del self._said[next(iter(self._said))]
-        self._said[sentence] = None
-        log.warning("%s", sentence)
 
     def understood(self, bodies: Sequence[store.Object], kind: type[T]) -> tuple[T, ...]:
         """As the function of this name; one that was read before is neither read nor complained about again."""
@@ -126,30 +124,36 @@ def trained_of(world: seams.World) -> trained.Desired:
 
 
 def _scaled(world: seams.World, read: Reader) -> scaledobject.ScaledObject | None:
-    """The ScaledObject that targets the service; of several the oldest, and the log names the others."""
-    name = world.service["metadata"]["name"]
-    # Only those whose target may be it are worth reading whole: there may be one for each service.
-    near = [one for one in world.scaled if _named(one) in (name, f"{name}{scaledobject.PREDICTOR}")]
-    mine = [one for one in read.understood(near, scaledobject.ScaledObject) if one.target == name]
-    mine.sort(key=lambda one: (one.metadata.creation_timestamp or "", one.name))
-    if len(mine) > 1:
-        others = ", ".join(one.name for one in mine[1:])
-        service = f"{world.service['metadata']['namespace']}/{name}"
-        read.warn(f"{service} is scaled by ScaledObject {mine[0].name}; {others} is left out")
-    return mine[0] if mine else None
+    """The ScaledObject that has the say about the service."""
+    found = read.understood(world.scaled, scaledobject.ScaledObject)
+    return next(iter(scaled.ranked(found, world.service["metadata"]["name"])), None)
 
 
-def _named(body: store.Object) -> object:
-    """What a stored ScaledObject names as its target, as it stands."""
-    spec = body.get("spec")
-    ref = spec.get("scaleTargetRef") if isinstance(spec, dict) else None
-    return ref.get("name") if isinstance(ref, dict) else None
+def told(
+    bodies: Sequence[store.Object], service: str, *, read: Reader, there: bool, pooled: bool = False
+) -> tuple[seams.Told, ...]:
+    """What the ScaledObjects among ``bodies`` that target a service are told of it; those that know it are left out."""
+    stored = {body["metadata"]["name"]: body for body in bodies}
+    mine = scaled.ranked(read.understood(bodies, scaledobject.ScaledObject), service)
+    found = []
+    for one, standing in zip(mine, scaled.standings(mine, there=there, pooled=pooled), strict=True):
+        status, body = scaled.status(one, standing, first=mine[0].name), stored[one.name]
+        if status != body.get("status"):
+            found.append(seams.Told(one.name, body["metadata"].get("uid", ""), status))
+    return tuple(found)
 
 
 def target_of(body: store.Object) -> str:
     """The service that a stored ScaledObject targets; empty: none, or it is not understood."""
     found = understood((body,), scaledobject.ScaledObject)
     return found[0].target if found else ""
+
+
+def may_target(body: store.Object) -> tuple[str, str]:
+    """The services that a stored ScaledObject may target, as it stands: to know without reading it whole."""
+    ref = (body.get("spec") or {}).get("scaleTargetRef") or {}
+    name = str(ref.get("name") or "")
+    return name, name.removesuffix(scaledobject.PREDICTOR)
 
 
 def _typed(body: store.Object, kind: type[T]) -> T:

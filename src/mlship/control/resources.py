@@ -11,6 +11,10 @@ from collections.abc import Iterable
 
 from mlship import errors
 
+Path = tuple[str, ...]
+# Kubernetes' category of the kinds that people work with.
+ALL = "all"
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Column:
@@ -25,7 +29,11 @@ class Column:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Resource:
-    """A kind under its URL name. ``drained``: deletion is finished by the loop, after its replicas are gone."""
+    """A kind under its URL name.
+
+    ``drained``: deletion is finished by the loop, after its replicas are gone. ``target``: the field in which its
+    objects name the one that they are about. ``served``: objects of it can be stored, it is not only refused by name.
+    """
 
     group: str
     version: str
@@ -36,6 +44,8 @@ class Resource:
     namespaced: bool = True
     columns: tuple[Column, ...] = ()
     drained: bool = False
+    target: Path = ()
+    served: bool = True
 
     @property
     def id(self) -> str:
@@ -80,6 +90,10 @@ class Catalog:
             if one.kind == kind:
                 return one
         raise KeyError(kind)
+
+    def targets(self) -> dict[str, Path]:
+        """The kinds whose objects name another by ``target``, by id."""
+        return {one.id: one.target for one in self.all if one.target}
 
     def versions(self) -> dict[str, list[str]]:
         """Group -> its versions, in the order of declaration."""

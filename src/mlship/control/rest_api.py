@@ -7,6 +7,7 @@ nothing but ``Bearer TOKEN`` gets through, while the Unix socket's mode is its g
 
 from __future__ import annotations
 
+import functools
 import hmac
 import time
 from typing import Any
@@ -116,10 +117,13 @@ def _objects(behind: parts.Parts) -> list[routing.Route]:
 
 
 def _own(more: extras.Extras) -> list[routing.Route]:
-    service = "/mlship/v1/namespaces/{namespace}/inferenceservices/{name}"
+    base = "/mlship/v1/namespaces/{namespace}"
     return [
-        _route(f"{service}/why", more.why, "GET"),
-        _route(f"{service}/logs", more.logs, "GET"),
+        *(
+            _route(f"{base}/{plural}/{{name}}/why", functools.partial(more.why, plural=plural), "GET")
+            for plural in extras.EXPLAINED
+        ),
+        _route(f"{base}/inferenceservices/{{name}}/logs", more.logs, "GET"),
         _route("/mlship/v1/top", more.top, "GET"),
         _route("/mlship/v1/plan", more.plan, "POST"),
         _route("/mlship/v1/status", more.status, "GET"),

@@ -44,13 +44,19 @@ _COLUMNS: dict[str, tuple[resources.Column, ...]] = {
     ),
 }
 _COLUMNS["ScaledObject"] = (
+    resources.Column("ScaleTargetKind", ".status.scaleTargetKind"),
     resources.Column("ScaleTargetName", ".spec.scaleTargetRef.name"),
     resources.Column("Min", ".spec.minReplicaCount", type="integer"),
     resources.Column("Max", ".spec.maxReplicaCount", type="integer"),
+    resources.Column("Ready", ".status.conditions[?(@.type=='Ready')].status"),
+    resources.Column("Paused", ".status.conditions[?(@.type=='Paused')].status"),
+    resources.Column("Triggers", ".status.triggersTypes"),
     _AGE,
 )
 _COLUMNS["TrainedModel"] = (*_COLUMNS["InferenceService"][:2], _AGE)
 _COLUMNS["ClusterServingRuntime"] = _COLUMNS["ServingRuntime"]
+# Where an object says which other it is about: what is stored is found by it.
+_TARGETS = {"ScaledObject": ("spec", "scaleTargetRef", "name"), "TrainedModel": ("spec", "inferenceService")}
 
 
 def catalog() -> resources.Catalog:
@@ -66,6 +72,8 @@ def catalog() -> resources.Catalog:
             namespaced=entry.namespaced,
             columns=_COLUMNS.get(entry.kind, (_AGE,)),
             drained=entry.kind in ("InferenceService", "TrainedModel"),
+            target=_TARGETS.get(entry.kind, ()),
+            served=entry.stance is kinds.Stance.SERVED,
         )
         for entry in kinds.KINDS.values()
         if entry.model is not None and entry.stance is not kinds.Stance.FOREIGN

@@ -14,6 +14,15 @@ from mlship.plan import actions, causes, elastic, observed, pool, routes, scalin
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Told:
+    """The status that a ScaledObject shall have, and which object of its name is meant."""
+
+    name: str
+    uid: str
+    status: dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Decision:
     """A plan as the loop needs it.
 
@@ -21,6 +30,7 @@ class Decision:
     a deleted service has nothing left. ``why`` holds one sentence per reason, ``summary`` is one sentence for all.
     ``scaling`` tells the feeds what to measure; None: nothing. ``past`` is for the next decision about the service.
     ``membership``: the pool that the service is in, and what it says of it; None: it is in none.
+    ``scalers``: the ScaledObjects that target it and whose status says something else.
     """
 
     actions: tuple[actions.Action, ...] = ()
@@ -33,6 +43,7 @@ class Decision:
     scaling: scaling.Scaling | None = None
     past: elastic.Past | None = None
     membership: pool.Membership | None = None
+    scalers: tuple[Told, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -45,6 +45,15 @@ _MIGRATIONS: tuple[str, ...] = (
     """,
     # Names and their number without reading the bodies beside them.
     "CREATE INDEX names ON objects (resource, namespace, name)",
+    # Objects by the one they name, without reading all of their kind.
+    """
+    ALTER TABLE objects ADD COLUMN target TEXT NOT NULL DEFAULT '';
+    UPDATE objects SET target = coalesce(json_extract(body, '$.spec.scaleTargetRef.name'), '')
+        WHERE resource = 'scaledobjects.keda.sh';
+    UPDATE objects SET target = coalesce(json_extract(body, '$.spec.inferenceService'), '')
+        WHERE resource = 'trainedmodels.serving.kserve.io';
+    CREATE INDEX targets ON objects (resource, namespace, target, name) WHERE target <> '';
+    """,
 )
 
 

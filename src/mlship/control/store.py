@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Protocol
 
 from mlship import errors
@@ -118,11 +118,15 @@ class Store(Protocol):
         resource: str,
         *,
         namespace: str | None = None,
+        targets: Collection[str] | None = None,
         where: Callable[[Object], bool] | None = None,
         after: tuple[str, str] | None = None,
         limit: int | None = None,
     ) -> Page:
-        """Objects of a kind for which ``where`` holds, behind ``after`` in (namespace, name), at most ``limit``."""
+        """Objects of a kind for which ``where`` holds, behind ``after`` in (namespace, name), at most ``limit``.
+
+        ``targets``: only those that name one of these, found by an index, so that the others cost nothing.
+        """
         ...
 
     async def names(self, resource: str, *, namespace: str | None = None) -> Names:

@@ -13,7 +13,7 @@ from typing import Any
 from starlette import requests, responses
 
 from mlship import errors
-from mlship.control import bodies, facts, parts, patches, reading, replies, resources, seams, store
+from mlship.control import bodies, facts, parts, patches, planner, reading, replies, resources, seams, store
 from mlship.plan import actions, observed, pool
 
 # Without vowels and look-alikes, as Kubernetes generates names.
@@ -124,17 +124,20 @@ class Writing:
         return replies.json(replies.success(key.name, group=resource.group, plural=resource.plural, uid=uid))
 
     async def _left_behind(self, resource: resources.Resource, key: store.Key) -> Sequence[seams.Notice]:
-        """The TrainedModels that lose their server."""
+        """The TrainedModels that lose their server, and the ScaledObjects that lose their target."""
         if resource.kind != "InferenceService":
             return ()
         service = observed.ServiceKey(key.namespace, key.name)
-        models = await facts.models_of(self._parts.kept, self._parts.catalog, service, staying=True)
-        if not models:
-            return ()
-        names = ", ".join(pool.trained_name(one) for one in models[:5]) + (", ..." if len(models) > 5 else "")
-        count = "TrainedModel" if len(models) == 1 else f"{len(models)} TrainedModels"
-        text = f"nothing serves its {count} ({names}) until there is an InferenceService {key.name}"
-        return (seams.Notice("metadata.name", text),)
+        kept, catalog = self._parts.kept, self._parts.catalog
+        models = await facts.models_of(kept, catalog, service, staying=True)
+        bodies = await facts.scalers_of(kept, catalog, service)
+        scalers = [one["metadata"]["name"] for one in bodies if planner.target_of(one) == key.name]
+        until = f"until there is an InferenceService {key.name}"
+        found = (
+            (_named("TrainedModel", [pool.trained_name(one) for one in models]), f"nothing serves its {{}} {until}"),
+            (_named("ScaledObject", scalers), f"nothing is scaled by its {{}} {until}"),
+        )
+        return tuple(seams.Notice("metadata.name", text.format(names)) for names, text in found if names)
 
     async def delete_collection(self, request: requests.Request) -> responses.Response:
         """DELETE on a collection: every object that matches."""
@@ -155,6 +158,14 @@ class Writing:
                 "items": list(page.items),
             }
         )
+
+
+def _named(kind: str, names: Sequence[str]) -> str:
+    """``2 ScaledObjects (a, b)``; empty when there are none."""
+    if not names:
+        return ""
+    count = kind if len(names) == 1 else f"{len(names)} {kind}s"
+    return f"{count} ({', '.join(names[:5])}{', ...' if len(names) > 5 else ''})"
 
 
 class _Named(errors.SpecError):

@@ -44,7 +44,7 @@ GATE_FILTER = "mlship.gate"
 # What the gate refuses with, mapped to 503 before anybody sees it: Envoy takes a 5xx for a failure of the gate itself.
 REFUSED = 425
 MATCH_GRPC = render_pool.MATCH_GRPC
-OVERWRITE = "OVERWRITE_IF_EXISTS_OR_ADD"
+OVERWRITE = render_pool.OVERWRITE
 # A prediction may be asked for twice: it changes nothing. So a replica that dies with requests in flight costs none.
 _RETRIES = {
     "retry_on": "connect-failure,refused-stream,reset",

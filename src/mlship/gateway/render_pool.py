@@ -21,6 +21,9 @@ from mlship.plan import observed, routes
 Resource = dict[str, Any]
 
 SERVICE_HEADER = "mlship-service"
+# Says to the processes of a pool that the host means a model, and of which namespace.
+NAMESPACE_HEADER = "mlship-namespace"
+OVERWRITE = "OVERWRITE_IF_EXISTS_OR_ADD"
 MATCH_GRPC = {"name": "content-type", "string_match": {"prefix": "application/grpc"}}
 STREAM_METHOD = "/inference.GRPCInferenceService/ModelStreamInfer"
 TIMEOUT = 60.0
@@ -177,8 +180,17 @@ def _hosts(
 
 def _host(means: _Means, name: str, domains: Sequence[str], target: _Target) -> Resource:
     everything: Resource = {"prefix": "/"}
-    found = [*_grpc(everything, [], target), _to(everything, "http", target)]
+    found = [*_grpc(everything, [], target), _by_host(target), _to(everything, "http", target)]
     return {"name": name, "domains": list(domains), "retry_policy": means.retries, "routes": found}
+
+
+def _by_host(target: _Target) -> Resource:
+    """MLflow's path, which names no model: the server is told that the host does, since no path can be made of it."""
+    found = _to({"path": "/invocations"}, "http", target)
+    if "hash_policy" in found.get("route", {}):
+        found["route"]["hash_policy"] = [_header(":authority", target.hash_host, "\\1")]
+    header = {"key": NAMESPACE_HEADER, "value": target.pool.service.namespace}
+    return {**found, "request_headers_to_add": [{"header": header, "append_action": OVERWRITE}]}
 
 
 def _listed(
@@ -215,6 +227,9 @@ def _bare(names: str, target: _Target) -> Iterator[Resource]:
 def _full(names: str, target: _Target) -> Iterator[Resource]:
     space = f"/serving/{target.pool.service.namespace}"
     cut = {"pattern": {"regex": f"^{space}/[^/]+/?"}, "substitution": "/"}
+    # What names no model by itself is told which.
+    whose = {"pattern": {"regex": f"^{space}/([^/]+)/invocations$"}, "substitution": r"/v2/models/\1/invocations"}
+    yield _to({"safe_regex": {"regex": f"{space}/{names}/invocations"}}, "http", target, rewrite=whose)
     yield _to({"safe_regex": {"regex": f"{space}/{names}(?:/.*)?"}}, "http", target, rewrite=cut)
     yield from _grpc({"prefix": "/"}, [_named(f"{target.pool.service.namespace}/{names}")], target)
 

@@ -71,3 +71,20 @@ spec:
 """
     monkeypatch.setattr("sys.stdin", io.StringIO(text))
     assert "namespace" not in applying.read(["-"], namespace="team")[0]["metadata"]
+
+
+def test_what_is_to_be_destroyed_is_named_and_not_judged(monkeypatch, capsys):
+    text = GOOD.replace("storageUri", "storageUrl") + "---\napiVersion: v1\nkind: Secret\nmetadata: {name: s3}\n---\n"
+    text += "apiVersion: keda.sh/v1alpha1\nkind: ScaledObject\nmetadata: {name: so, namespace: own}\n"
+    monkeypatch.setattr("sys.stdin", io.StringIO(text))
+    found = applying.identities(["-"], namespace="team")
+    assert [one.title for one in found] == ["inferenceservice/iris", "scaledobject/so"]
+    assert [one.namespace for one in found] == ["team", "own"]
+    assert "skipped  Secret s3" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["kind: InferenceService", "kind: Rocket\nmetadata: {name: x}", "kind: [", ""])
+def test_what_has_no_identity_stops_before_anything_is_destroyed(monkeypatch, text):
+    monkeypatch.setattr("sys.stdin", io.StringIO(text))
+    with pytest.raises(errors.SpecError):
+        applying.identities(["-"], namespace="team")

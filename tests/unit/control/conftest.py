@@ -24,6 +24,7 @@ from mlship.control import (
     parts,
     resources,
     rest_api,
+    rules,
     seams,
     sqlite,
     starts,
@@ -62,7 +63,8 @@ def open_ledger(tmp_path: pathlib.Path, catalog: resources.Catalog) -> Callable[
         database = sqlite.Database(tmp_path / name)
         await database.open()
         drained = frozenset(one.id for one in catalog.all if one.drained)
-        return ledger.Ledger(database, drained=drained, **settings)  # type: ignore[arg-type]
+        targets = rules.catalog().targets()
+        return ledger.Ledger(database, drained=drained, targets=targets, **settings)  # type: ignore[arg-type]
 
     return opened
 

@@ -55,10 +55,12 @@ def counter() -> Iterator[Counter]:
         threading.settrace(before)  # type: ignore[arg-type]
 
 
-async def costs(counter: Counter, folder: pathlib.Path, services: int) -> list[collections.Counter[str]]:
+async def costs(
+    counter: Counter, folder: pathlib.Path, services: int, *, scaled: bool
+) -> list[collections.Counter[str]]:
     """The work of each of a few changes by place, beside so many services."""
     folder.mkdir()
-    await control_loop.fill(folder, services)
+    await control_loop.fill(folder, services, with_scalers=scaled)
     found = []
     async with control_loop.Plane(folder) as plane:
         await plane.database.run(lambda connection: connection.set_progress_handler(counter.step, 1))
@@ -74,9 +76,10 @@ async def costs(counter: Counter, folder: pathlib.Path, services: int) -> list[c
     return found
 
 
-async def test_a_change_costs_the_same_beside_any_number_of_services(counter, tmp_path):
-    few = await costs(counter, tmp_path / "few", 10)
-    many = await costs(counter, tmp_path / "many", 300)
+@pytest.mark.parametrize("scaled", [False, True], ids=["alone", "with ScaledObjects"])
+async def test_a_change_costs_the_same_beside_any_number_of_services(counter, tmp_path, scaled):
+    few = await costs(counter, tmp_path / "few", 10, scaled=scaled)
+    many = await costs(counter, tmp_path / "many", 300, scaled=scaled)
     # How many looks a change takes is chance, within bounds; a walk over all services would be in each of them.
     most = {place: max(one[place] for one in few) for place in set().union(*few, *many)}
     least = {place: min(one[place] for one in many) for place in most}

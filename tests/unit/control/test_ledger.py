@@ -21,6 +21,9 @@ def reason(caught: pytest.ExceptionInfo[errors.SpecError]) -> errors.Reason:
     return caught.value.reason
 
 
+SCALED = "scaledobjects.keda.sh"
+
+
 async def test_creating_gives_the_servers_metadata_and_keeps_the_spec_verbatim(kept, service, service_key):
     raw = service(labels={"team": "a"})
     raw["spec"]["predictor"]["oddly"] = {"Ordered": 1, "a": [1.5, None, "ü"]}
@@ -356,3 +359,33 @@ async def test_a_page_reads_what_it_gives_and_counts_the_rest(kept, service, ser
     assert (page.remaining, page.last, len(reads)) == (12, ("default", "s07"), 3)
     last = await kept.page(resource, limit=3, after=("default", "s16"))
     assert (len(last.items), last.remaining, last.last) == (3, 0, None)
+
+
+def scaled(name: str, target: object) -> store.Object:
+    spec = {"scaleTargetRef": {"name": target}, "triggers": []}
+    return {"apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject", "metadata": {"name": name}, "spec": spec}
+
+
+async def test_objects_are_found_by_the_one_they_name_and_the_others_are_not_read(kept, monkeypatch):
+    for number in range(20):
+        body = scaled(f"so{number:02d}", f"s{number % 10:02d}")
+        await kept.create(store.Key(SCALED, "default", f"so{number:02d}"), body)
+    await kept.create(store.Key(SCALED, "other", "so03"), scaled("so03", "s03"))
+    await kept.replace(store.Key(SCALED, "default", "so04"), scaled("so04", "s03"))
+    await kept.create(store.Key(SCALED, "default", "odd"), scaled("odd", 7))
+    await kept.delete(store.Key(SCALED, "default", "so13"))
+    reads = []
+    loads = ledger.orjson.loads
+    monkeypatch.setattr(ledger.orjson, "loads", lambda text: reads.append(1) or loads(text))
+
+    async def names(*targets: str, namespace: str | None = "default") -> list[str]:
+        page = await kept.page(SCALED, namespace=namespace, targets=targets)
+        return [one["metadata"]["name"] for one in page.items]
+
+    assert await names("s03") == ["so03", "so04"]
+    assert await names("s03", "s05") == ["so03", "so04", "so05", "so15"]
+    assert await names("s03", namespace=None) == ["so03", "so04", "so03"]
+    assert len(reads) == 9
+    assert await names("s99", "") == []
+    assert await names() == []
+    assert len(reads) == 9

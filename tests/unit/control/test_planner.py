@@ -87,25 +87,6 @@ def test_a_runtime_is_read_once_for_each_version_of_it(service, caplog, monkeypa
     assert reads.count("ServingRuntime") == 4
 
 
-def scaler(name: str):
-    spec = {"scaleTargetRef": {"name": "iris", "kind": "InferenceService"},
-            "triggers": [{"type": "cron", "metadata": {"timezone": "UTC", "start": "0 8 * * *", "end": "0 9 * * *",
-                                                       "desiredReplicas": "2"}}]}  # fmt: skip
-    body = {"apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject", "spec": spec}
-    body = stored(body | {"metadata": {"name": name, "namespace": "default"}})
-    body["metadata"]["uid"] = name
-    return body
-
-
-def test_two_that_scale_the_same_are_told_of_once(service, caplog):
-    held = planner.Planner()
-    for names in (("a", "b"), ("a", "b"), ("a", "b", "c"), ("a", "b", "c")):
-        world = seams.World(stored(service()), scaled=tuple(map(scaler, names)))
-        held.decide(world, observed.Observed(), now=0.0)
-    assert caplog.text.count("default/iris is scaled by ScaledObject a; b is left out") == 1
-    assert caplog.text.count("default/iris is scaled by ScaledObject a; b, c is left out") == 1
-
-
 def test_what_is_remembered_of_runtimes_is_bounded(service):
     read = planner.Reader(most=2)
     body = stored({"apiVersion": "serving.kserve.io/v1alpha1", "kind": "ServingRuntime",

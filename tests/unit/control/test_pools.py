@@ -190,7 +190,7 @@ async def mesh_store(tmp_path: pathlib.Path) -> AsyncIterator[ledger.Ledger]:
     database = sqlite.Database(tmp_path / "mesh.db")
     await database.open()
     drained = frozenset(one.id for one in rules.catalog().all if one.drained)
-    made = ledger.Ledger(database, drained=drained)
+    made = ledger.Ledger(database, drained=drained, targets=rules.catalog().targets())
     yield made
     await made.close()
 

@@ -103,4 +103,8 @@ def test_a_scaled_object_passes_is_told_what_is_in_vain_and_refused_by_field():
     with pytest.raises(problems.InvalidObject, match=r"spec\.triggers\[0\]\.type.*pip install 'mlship\[keda\]'"):
         rules.Judge(lambda: False).review(seams.World(raw))
     found = rules.catalog().at("keda.sh", "v1alpha1", "scaledobjects")
-    assert [one.name for one in found.columns] == ["ScaleTargetName", "Min", "Max", "Age"]
+    assert [one.name for one in found.columns] == [
+        "ScaleTargetKind", "ScaleTargetName", "Min", "Max", "Ready", "Paused", "Triggers", "Age",
+    ]  # fmt: skip
+    assert found.served
+    assert not rules.catalog().kind("InferenceGraph").served

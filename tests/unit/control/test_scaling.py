@@ -215,14 +215,18 @@ def world(service: store.Object, *found: store.Object) -> seams.World:
     return seams.World({**service, "metadata": {**service["metadata"], "namespace": "default"}}, scaled=found)
 
 
-def test_of_several_scaled_objects_the_oldest_counts(service, caplog) -> None:
+def test_of_several_scaled_objects_the_oldest_counts(service) -> None:
     old = scaled(name="old", creationTimestamp="2026-01-01T00:00:00Z")
     new = scaled(name="new", creationTimestamp="2026-02-01T00:00:00Z")
     other = scaled("other", name="other")
     found = planner.desired(world(service(), new, other, old), planner.Reader()).scaled
     assert found is not None
     assert found.name == "old"
-    assert "new" in caplog.text
+    told = planner.told((new, other, old), "iris", read=planner.Reader(), there=True)
+    assert [(one.name, one.status["conditions"][0]["status"]) for one in told] == [("old", "True"), ("new", "False")]
+    assert "ScaledObject old, which is older" in told[1].status["conditions"][0]["message"]
+    known = {**old, "status": told[0].status}
+    assert [one.name for one in planner.told((new, known), "iris", read=planner.Reader(), there=True)] == ["new"]
     assert planner.desired(world(service(), other), planner.Reader()).scaled is None
     deployment = scaled("iris-predictor")
     del deployment["spec"]["scaleTargetRef"]["kind"]
@@ -230,6 +234,7 @@ def test_of_several_scaled_objects_the_oldest_counts(service, caplog) -> None:
     found = planner.desired(world(service(), odd, deployment), planner.Reader()).scaled
     assert found is not None
     assert found.target == "iris"
+    assert [one.name for one in planner.told((odd, deployment), "iris", read=planner.Reader(), there=True)] == ["scale"]
 
 
 def test_a_scaled_object_that_is_not_understood_targets_nothing() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import pathlib
 import sqlite3
 import stat
@@ -88,6 +89,31 @@ async def test_an_older_schema_is_migrated_and_keeps_its_rows(tmp_path: pathlib.
     database = sqlite.Database(tmp_path / "state.db")
     await database.open()
     assert await database.run(lambda one: one.execute("SELECT version, note FROM counter").fetchone()) == (5, "new")
+    await database.close()
+
+
+async def test_objects_of_an_older_file_are_found_by_the_one_they_name(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+):
+    newest = sqlite._MIGRATIONS
+    monkeypatch.setattr(sqlite, "_MIGRATIONS", newest[:2])
+    rows = [
+        ("scaledobjects.keda.sh", "so", {"spec": {"scaleTargetRef": {"name": "iris"}}}),
+        ("trainedmodels.serving.kserve.io", "tm", {"spec": {"inferenceService": "many"}}),
+        ("inferenceservices.serving.kserve.io", "iris", {"spec": {"predictor": {}}}),
+        ("scaledobjects.keda.sh", "odd", {"spec": None}),
+    ]
+    database = sqlite.Database(tmp_path / "state.db")
+    await database.open()
+    for kind, name, body in rows:
+        values = (kind, "default", name, json.dumps(body))
+        await database.run(lambda one, values=values: one.execute("INSERT INTO objects VALUES (?, ?, ?, ?)", values))
+    await database.close()
+    monkeypatch.setattr(sqlite, "_MIGRATIONS", newest)
+    database = sqlite.Database(tmp_path / "state.db")
+    await database.open()
+    found = await database.run(lambda one: dict(one.execute("SELECT name, target FROM objects").fetchall()))
+    assert found == {"so": "iris", "tm": "many", "iris": "", "odd": ""}
     await database.close()
 
 

@@ -41,6 +41,10 @@ def client(gateway: xds.Gateway) -> httpx.AsyncClient:
         ("/v2/repository/models/iris/load", None, "/v2/repository/models/iris/load"),
         ("/serving/default/iris/v2/models/iris/ready", None, "/v2/models/iris/ready"),
         ("/serving/default/iris", None, "/"),
+        ("/serving/default/iris/invocations", None, "/v2/models/iris/invocations"),
+        ("/serving/default/iris/invocations?x=1", None, "/v2/models/iris/invocations"),
+        ("/v2/models/iris/invocations", None, "/v2/models/iris/invocations"),
+        ("/invocations", "iris-default.localhost", "/invocations"),
         ("/v2/models/iris/infer", "iris-default.localhost", "/v2/models/iris/infer"),
         ("/v2/models/iris/infer", "iris-predictor-default.localhost:99", "/v2/models/iris/infer"),
     ],
@@ -78,6 +82,9 @@ async def test_a_model_lives_in_one_process_and_models_are_spread(gateway, upstr
                 )
                 for _ in range(3)
             }
+            host = {"host": f"{name}-default.localhost"}
+            for path, headers in (("/invocations", host), (f"/serving/default/{name}/invocations", {})):
+                said.add((await http.post(path, headers=headers)).text.split()[0])
             assert len(said) == 1, name
             homes[name] = said.pop()
     assert 8 <= sum(home == "first" for home in homes.values()) <= 32

@@ -3,6 +3,8 @@ from __future__ import annotations
 import pathlib
 from typing import Any
 
+import pytest
+
 ROW = [5.1, 3.5, 1.4, 0.2]
 
 
@@ -23,4 +25,33 @@ def test_the_scoring_servers_paths(start: Any, iris: tuple[pathlib.Path, Any]) -
 def test_with_several_models_the_path_must_name_one(server: Any) -> None:
     answer = server.http.post("/invocations", json={"inputs": [ROW]})
     assert answer.status_code == 400
-    assert "/v2/models/NAME/infer" in answer.json()["error"] + answer.json().get("hint", "")
+    assert "/v2/models/NAME/invocations" in answer.json()["error"] + answer.json().get("hint", "")
+
+
+def test_a_path_may_name_the_model_and_its_version(server: Any) -> None:
+    for path in ("/v2/models/iris/invocations", "/v2/models/iris/versions/1/invocations"):
+        split = {"dataframe_split": {"columns": [0, 1, 2, 3], "data": [ROW]}}
+        assert server.http.post(path, json=split).json() == {"predictions": [0]}
+    assert server.http.post("/v2/models/nobody/invocations", json={"inputs": [ROW]}).status_code == 404
+    assert server.http.post("/v2/models/iris/versions/9/invocations", json={"inputs": [ROW]}).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("host", "space", "code"),
+    [
+        ("iris-default.localhost:8080", "default", 200),
+        ("iris-predictor-default.localhost", "default", 200),
+        ("iris-a-b.localhost", "a-b", 200),
+        ("iris-default-default.localhost", "default", 404),
+        ("nobody-default.localhost", "default", 404),
+        ("iris-other.localhost", "default", 400),
+        ("localhost", "default", 400),
+        ("iris-default.localhost", "", 400),
+    ],
+)
+def test_the_host_names_the_model_where_the_gateway_says_so(server: Any, host: str, space: str, code: int) -> None:
+    headers = {"host": host} | ({"mlship-namespace": space} if space else {})
+    answer = server.http.post("/invocations", json={"inputs": [ROW]}, headers=headers)
+    assert answer.status_code == code, answer.text
+    if code == 200:
+        assert answer.json() == {"predictions": [0]}
