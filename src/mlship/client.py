@@ -258,6 +258,10 @@ class Client:
         path = _own(namespace, name, "why", plural=self._kind(kind).plural if kind != _SERVICE else _SERVICES)
         return self._json("GET", path, query={"limit": str(limit)})
 
+    def introduction(self, name: str, *, namespace: str = "default", kind: str = _SERVICE) -> Object:
+        """``model`` (V2's metadata) and ``example`` (a V2 request) of a service's model; None: not known by now."""
+        return self._json("GET", _own(namespace, name, "introduction", plural=self._kind(kind).plural))
+
     def top(self, *, namespace: str = "") -> Object:
         """How every service is doing now, of one namespace or of all: ``services``, with null for what is not known."""
         return self._json("GET", "/mlship/v1/top", query={"namespace": namespace} if namespace else {})

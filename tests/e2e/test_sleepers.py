@@ -127,6 +127,21 @@ def test_a_dead_zygote_is_replaced_by_a_start_of_its_own(installation, iris):
     assert answer.status_code == 200
 
 
+def test_looking_at_a_service_that_sleeps_does_not_wake_it(installation, iris):
+    installation.ok("up", "--port", "auto")
+    installation.ok("apply", "-f", "-", stdin=asleep("nap", iris))
+    until(lambda: sleeps(installation, "nap"))
+    shown = installation.ok("get", "nap")
+    assert "/v2/models/nap/infer" in shown
+    assert "inputs   known once it has been awake" in shown
+    assert sleeps(installation, "nap")
+    with installation.control as control:
+        assert [one["ready"] for one in control.top()["services"]] == [0]
+        assert control.why("nap")["waking"] is None
+    installation.ok("predict", "nap", "--data", "[[5.1, 3.5, 1.4, 0.2]]")
+    assert "inputs   input-0 FP64 [-1,4]" in installation.ok("get", "nap")
+
+
 def zygotes(installation):
     """Children of its control plane, which hold the libraries of a format."""
     (plane,) = installation.one("mlship.control.main")

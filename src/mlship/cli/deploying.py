@@ -78,9 +78,8 @@ def _deploy(control: client.Client, body: Mapping[str, Any], asked: Asked, *, di
             name, namespace=asked.namespace, deadline=asked.wait, digest=digest,
             on_change=lambda seen: line.show(progress.phase(seen)),
         )  # fmt: skip
-        base = session.gateway_url(control.status())
     session.tell(f"ready    after {time.monotonic() - began:.1f} s")
-    endpoint.introduce(base, deployed)
+    endpoint.introduce(control, deployed)
 
 
 def declare(asked: Asked, location: str, model_format: str, options: Mapping[str, str]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 
-from mlship import errors
+from mlship import client, errors
 from mlship.cli import session
 
 
@@ -58,18 +58,20 @@ def _refused(answer: httpx.Response) -> errors.MlshipError:
     return errors.NotReady(said) if answer.status_code == 503 else errors.ModelError(said)
 
 
-def introduce(base: str, service: Mapping[str, Any]) -> None:
-    """Print a service's address, what it takes and gives, and commands to paste."""
+def introduce(control: client.Client, service: Mapping[str, Any]) -> None:
+    """Print a service's address, what it takes and gives, and commands to paste. Asks nothing through the gateway."""
     name, namespace = service["metadata"]["name"], service["metadata"]["namespace"]
-    root = base + path_of(service)
+    base = session.gateway_url(control.status())
     model = f"/v2/models/{name}"
     session.out(f"url      {_shown(base, service)}{model}/infer")
-    described = _json_or_none(f"{root}{model}")
+    found = control.introduction(name, namespace=namespace, kind=service["kind"])
+    described, example = found["model"], found["example"]
     if described is None:
+        if client.condition(service, "Ready").get("reason") == "ScaledToZero":
+            session.out("inputs   known once it has been awake")
         return
     for kind in ("inputs", "outputs"):
         session.out(f"{kind:<8} {_tensors(described.get(kind) or [])}")
-    example = _json_or_none(f"{root}{model}/example")
     if example is None:
         return
     session.out("\nTry it:")
@@ -99,12 +101,3 @@ def _tensors(specs: list[Mapping[str, Any]]) -> str:
     if len(shown) > 8:
         return ", ".join(shown[:7]) + f" and {len(shown) - 7} more"
     return ", ".join(shown) or "not known; anything is let through"
-
-
-def _json_or_none(url: str) -> dict[str, Any] | None:
-    """What a service says of itself; None when it speaks another protocol (a container of the user's own)."""
-    try:
-        body = ask(url).json()
-    except (errors.SpecError, ValueError):
-        return None
-    return body if isinstance(body, dict) else None

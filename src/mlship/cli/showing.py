@@ -127,7 +127,7 @@ def _show(control: client.Client, body: client.Object, *, namespace: str) -> Non
     if kind not in naming.SERVICES:
         return
     if client.is_ready(body):
-        endpoint.introduce(session.gateway_url(control.status()), body)
+        endpoint.introduce(control, body)
     else:
         session.tell(f"See: mlship why {metadata['name']}")
 

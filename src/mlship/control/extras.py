@@ -26,6 +26,8 @@ _POLL_CLOSING = 0.5
 _SCALERS, _TRAINED = "scaledobjects", "trainedmodels"
 # The kinds with a state that can be explained.
 EXPLAINED = ("inferenceservices", _TRAINED, _SCALERS)
+# Those that have a model.
+SERVING = ("inferenceservices", _TRAINED)
 
 
 class Extras:
@@ -95,6 +97,19 @@ class Extras:
                 return trained, await facts.world(behind.kept, behind.catalog, trained)
             except errors.SpecError:
                 raise error from None
+
+    async def introduction(self, request: requests.Request, *, plural: str) -> responses.Response:
+        """What a service's model takes and gives: ``model`` and ``example``, null when not known. Wakes nobody."""
+        key, world = await self._explained(_service(request), plural=plural)
+        seen = await self._parts.facts.of(key)
+        component = ((world.service.get("status") or {}).get("components") or {}).get("predictor") or {}
+        found = await self._parts.introductions.of(
+            key,
+            seen,
+            name=seen.enlisted.name if seen.enlisted is not None else world.service["metadata"]["name"],
+            revision=component.get("latestReadyRevision") or "",
+        )
+        return replies.json(dataclasses.asdict(found))
 
     async def top(self, request: requests.Request) -> responses.Response:
         """How every service is doing now, of one namespace or of all."""

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from mlship.backends import base
-from mlship.control import facts, journal, metrics, resources, seams, starts, store
+from mlship.control import facts, introductions, journal, metrics, resources, seams, starts, store
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -33,3 +33,4 @@ class Parts:
     starts: starts.Starts
     clock: Callable[[], float]
     feeds: seams.Feeds | None = None
+    introductions: introductions.Introductions = dataclasses.field(default_factory=introductions.Introductions)

@@ -1,4 +1,4 @@
-"""Asks others for a number: a replica's model server for its queue, Prometheus for the answer to a query.
+"""Asks others: a replica's model server for its queue or its model, Prometheus for the answer to a query.
 
 Every question has a deadline and a limit on the size of its answer. What is not a number in the expected form is
 ``Unanswered``, which the feeds count; it is never taken for 0.
@@ -10,6 +10,7 @@ import asyncio
 import math
 import re
 from collections.abc import Mapping
+from typing import Any
 
 import httpx
 import orjson
@@ -28,15 +29,26 @@ class Unlistened(Unanswered):
 
 
 def address(endpoint: str) -> tuple[str | None, str]:
-    """The Unix socket of an endpoint, if it is one, and the URL to ask."""
+    """The Unix socket of an endpoint, if it is one, and the URL that paths are put behind."""
     if endpoint.startswith("unix:"):
-        return endpoint.removeprefix("unix:"), "http://replica/metrics"
-    return None, f"http://{endpoint}/metrics"
+        return endpoint.removeprefix("unix:"), "http://replica"
+    return None, f"http://{endpoint}"
+
+
+async def document(client: httpx.AsyncClient, url: str) -> dict[str, Any]:
+    """A JSON object. Raises Unanswered."""
+    try:
+        found = orjson.loads(await _get(client, url, {}))
+    except orjson.JSONDecodeError as error:
+        raise Unanswered(f"it is not JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise Unanswered(f"it is a {type(found).__name__}, no object")
+    return found
 
 
 async def queue_depth(client: httpx.AsyncClient, url: str) -> float:
     """How many requests wait in a replica, of all its models. Raises Unanswered."""
-    found = _DEPTH.findall((await _get(client, url, {})).decode("utf-8", "replace"))
+    found = _DEPTH.findall((await _get(client, f"{url}/metrics", {})).decode("utf-8", "replace"))
     if not found:
         raise Unanswered("it says nothing of a queue")
     return _finite(math.fsum(map(_number, found)))

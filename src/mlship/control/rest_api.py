@@ -123,6 +123,10 @@ def _own(more: extras.Extras) -> list[routing.Route]:
             _route(f"{base}/{plural}/{{name}}/why", functools.partial(more.why, plural=plural), "GET")
             for plural in extras.EXPLAINED
         ),
+        *(
+            _route(f"{base}/{plural}/{{name}}/introduction", functools.partial(more.introduction, plural=plural), "GET")
+            for plural in extras.SERVING
+        ),
         _route(f"{base}/inferenceservices/{{name}}/logs", more.logs, "GET"),
         _route("/mlship/v1/top", more.top, "GET"),
         _route("/mlship/v1/plan", more.plan, "POST"),
