@@ -175,7 +175,10 @@ def test_a_constant_load_settles(made: policy.Policy, load: float, replicas: int
     past, history = memory.begin(replicas, NOW), []
     for step in range(400):
         seen = readings.Readings(
-            past.replicas, past.replicas, metrics={"concurrency": readings.Reading(stable=load, panic=load)}
+            past.replicas,
+            past.replicas,
+            metrics={"concurrency": readings.Reading(stable=load, panic=load)},
+            busy=load > 0,
         )
         past = decide.decide(made, seen, past, NOW + 2 * step).memory
         history.append(past.replicas)

@@ -160,7 +160,10 @@ class _World:
             if any(metric.name == name for metric in made.metrics)
         }
         waiting = 0 if self.ready else sum(count for _, count in self.queue)
-        seen = readings.Readings(self.replicas, self.ready, metrics=found, waiting=waiting)
+        both = [measured.series(now, stable) for measured in (self.concurrency, self.rate)]
+        whole = all(one.coverage >= 1.0 for one in both)
+        busy = any((one.maximum or 0.0) > 0.0 for one in both) or (False if whole else None)
+        seen = readings.Readings(self.replicas, self.ready, metrics=found, waiting=waiting, busy=busy)
         decision = decide.decide(made, seen, self.memory, now)
         self.memory, self.wake_at = decision.memory, decision.wake_at
         self.report.decisions += 1

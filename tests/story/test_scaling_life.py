@@ -412,7 +412,8 @@ class Pushed(Life):
         seen = self.world.seen(KEY)
         self.measured.follow(KEY, self.plan.scaling, seen)
         demand = self.measured.of(KEY, now=self.world.time.now)
-        return dataclasses.replace(seen, demand=dataclasses.replace(demand, gated=True))
+        # That nobody asks is known here at once: the feeds would need a window of real time for it.
+        return dataclasses.replace(seen, demand=dataclasses.replace(demand, gated=True, busy=False))
 
     async def until_measured(self, value: float, *, active: bool) -> None:
         async with asyncio.timeout(30):

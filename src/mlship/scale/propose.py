@@ -70,12 +70,11 @@ def together(policy: policies.Policy, seen: facts.Readings, current: int) -> Ask
 
 
 def _active(made: list[Proposal], seen: facts.Readings) -> bool | None:
-    said = [one.active for one in made if one.tells]
-    if seen.busy is not None:
-        said.append(seen.busy)
+    """Whether anybody has use of it, None: not known, of which requests are a part though no metric may count them."""
+    said = [seen.busy, *(one.active for one in made if one.tells)]
     if seen.waiting > 0 or True in said:
         return True
-    return False if said and None not in said else None
+    return None if None in said else False
 
 
 def of(policy: policies.Policy, metric: policies.Metric, seen: facts.Readings, current: int) -> Proposal:

@@ -23,7 +23,8 @@ def running(replicas: int = 1, ready: int | None = None, **more: object) -> elas
 
 def demand(value: float | None, *, waiting: int = 0, whole: bool = True) -> observed.Demand:
     reading = readings.UNKNOWN if value is None else readings.Reading(value, value, 1.0 if whole else 0.5)
-    return observed.Demand({"concurrency": reading}, waiting=waiting, gated=True)
+    busy = None if value is None or not whole else value > 0
+    return observed.Demand({"concurrency": reading}, waiting=waiting, gated=True, busy=busy)
 
 
 def size(past: elastic.Past | None, value: float | None = 5.0, now: float = NOW, **more: object) -> elastic.Sized:

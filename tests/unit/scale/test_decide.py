@@ -21,7 +21,8 @@ def seen(load: float | None, replicas: int = 2, ready: int | None = None, **more
     panic = more.pop("panic", load)
     reading = readings.Reading(stable=load, panic=panic, coverage=more.pop("coverage", 1.0))
     found = {"concurrency": reading, **more.pop("metrics", {})}
-    return readings.Readings(replicas, replicas if ready is None else ready, metrics=found, **more)
+    busy = more.pop("busy", None if load is None else load > 0)
+    return readings.Readings(replicas, replicas if ready is None else ready, metrics=found, busy=busy, **more)
 
 
 def known(replicas: int, **more: Any) -> memory.Memory:

@@ -144,10 +144,11 @@ def test_the_largest_wins_and_one_that_does_not_know_is_named() -> None:
 
 def test_a_schedule_asks_while_it_is_on() -> None:
     on, off = (readings.Schedule("morning", active=active, replicas=4) for active in (True, False))
-    asked = together(readings.Readings(2, 2, schedules=(on,)))
+    asked = together(readings.Readings(2, 2, schedules=(on,), busy=False))
     assert (asked.wanted, asked.active, asked.words) == (4, True, "the schedule morning asks for 4")
-    asked = together(readings.Readings(2, 2, schedules=(off,)))
+    asked = together(readings.Readings(2, 2, schedules=(off,), busy=False))
     assert (asked.wanted, asked.active, asked.whole) == (0, False, True)
+    assert together(readings.Readings(2, 2, schedules=(off,))).active is None, "there may be requests"
 
 
 @pytest.mark.parametrize(
