@@ -217,5 +217,11 @@ class _Keeper:
             if not process.running():
                 self._pool.put_back(job)
                 return
+            # From here on ``interrupt`` ends it; a pool that was closed before has not: nobody would end this call.
+            process.busy = True
+            if self._pool.pause(0):
+                process.busy = False
+                self._pool.put_back(job)
+                return
             together, deliver = job
             deliver(process.run(together))

@@ -236,6 +236,37 @@ async def test_closing_ends_processes_that_never_answer(load: Load) -> None:
     assert isinstance(refused.error, errors.NotReady)
 
 
+async def test_a_call_that_is_taken_while_the_pool_closes_is_not_begun(
+    load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = load()
+    pool, (pid,) = model.pool, model.pool.pids
+    asked, taken, go_on = threading.Event(), threading.Event(), threading.Event()
+    next_job = pool.next_job
+
+    def held(seconds: float) -> Any:
+        asked.set()
+        job = next_job(seconds)
+        if job is not None:
+            taken.set()
+            go_on.wait(60)
+        return job
+
+    monkeypatch.setattr(pool, "next_job", held)
+    assert await asyncio.to_thread(asked.wait, 60)
+    stuck = asyncio.create_task(results(model, call(16)))
+    assert await asyncio.to_thread(taken.wait, 60)
+    closing = asyncio.create_task(asyncio.to_thread(pool.close))
+    async with asyncio.timeout(60):
+        while pool._jobs.empty():  # the last thing before it waits for those who work
+            await asyncio.sleep(0.001)
+    go_on.set()
+    assert await closing
+    (result,) = await stuck
+    assert isinstance(result.error, errors.NotReady)
+    assert not alive(pid)
+
+
 def test_what_the_process_cannot_load_is_the_load_error(load: Load, tmp_path: pathlib.Path) -> None:
     text = f"""
         import os
