@@ -114,11 +114,12 @@ def bounds(text: str) -> tuple[int, int]:
         )
     fewest = int(found["fewest"])
     most = int(found["most"] or fewest)
-    if most < max(fewest, 1):
-        raise errors.SpecError(
-            f"--replicas {text!r} allows no replica." if not most else f"--replicas {text!r} ends before it begins.",
-            hint="One that may rest while nobody asks has the bounds 0-1.",
-        )
+    if most < fewest:
+        hint = f"The fewest come first: --replicas {most}-{fewest}."
+        raise errors.SpecError(f"--replicas {text!r} ends before it begins.", hint=hint)
+    if not most:
+        hint = "One that may rest while nobody asks has the bounds 0-1."
+        raise errors.SpecError(f"--replicas {text!r} allows no replica.", hint=hint)
     return fewest, most
 
 
